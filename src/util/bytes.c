@@ -80,7 +80,8 @@ uint64_t reader_u64le(struct reader *r)
 
 const char *reader_cstr(struct reader *r, size_t *ret_len)
 {
-	const uint8_t *nul = r->failed || r->at == r->end ? NULL : memchr(r->at, 0, (size_t)(r->end - r->at));
+	const uint8_t *nul =
+		r->failed || r->at == r->end ? NULL : memchr(r->at, 0, (size_t)(r->end - r->at));
 
 	if (!nul) {
 		r->failed = true;

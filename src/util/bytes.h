@@ -1,6 +1,7 @@
 /*
- * Bytes of the wire. A reader checks what is left at every step and latches failure, so that a parser
- * reads straight through and judges once at the end. A buffer grows and latches failure likewise.
+ * Bytes of the wire. A reader checks what is left at every step and latches failure, so that a
+ * parser reads straight through and judges once at the end. A buffer grows and latches failure
+ * likewise.
  */
 #pragma once
 
@@ -11,7 +12,8 @@
 
 #include "util/check.h"
 
-/* Reads borrowed bytes. After a read past the end `failed` is set and every read gives zero or NULL. */
+/* Reads borrowed bytes. After a read past the end `failed` is set and every read gives zero or
+ * NULL. */
 struct reader {
 	const uint8_t *at, *end;
 	bool failed;
@@ -32,15 +34,17 @@ uint64_t reader_u64le(struct reader *r);
 /* `len` bytes in place, or NULL. */
 const uint8_t *reader_bytes(struct reader *r, size_t len);
 
-/* A text up to its NUL, in place, or NULL if no NUL is left. `ret_len` (may be NULL) is without it. */
+/* A text up to its NUL, in place, or NULL if no NUL is left. `ret_len` (may be NULL) is without it.
+ */
 const char *reader_cstr(struct reader *r, size_t *ret_len);
 
 /* True if nothing failed and nothing is left: the judgement at the end of a message. */
 bool reader_done(const struct reader *r);
 
 /*
- * A growable buffer. When memory runs out, or `limit` would be passed, `failed` is latched, the content
- * stays as it was and further puts do nothing. An all-zero struct is an empty buffer without limit.
+ * A growable buffer. When memory runs out, or `limit` would be passed, `failed` is latched, the
+ * content stays as it was and further puts do nothing. An all-zero struct is an empty buffer
+ * without limit.
  */
 struct buf {
 	uint8_t *data;
@@ -75,6 +79,6 @@ void buf_printf(struct buf *b, const char *format, ...) PRINTF_LIKE(2, 3);
 /* Drops the first `len` bytes. */
 void buf_consume(struct buf *b, size_t len);
 
-/* Overwrites four bytes at `offset` (already written) with a big-endian number: lengths that are known
- * only afterwards. */
+/* Overwrites four bytes at `offset` (already written) with a big-endian number: lengths that are
+ * known only afterwards. */
 void buf_patch_u32be(struct buf *b, size_t offset, uint32_t value);

@@ -7,9 +7,9 @@
 
 #include <stddef.h>
 
-#define MUST_USE __attribute__((warn_unused_result))
+#define MUST_USE                __attribute__((warn_unused_result))
 #define PRINTF_LIKE(fmt, first) __attribute__((format(printf, fmt, first)))
-#define NORETURN __attribute__((noreturn))
+#define NORETURN                __attribute__((noreturn))
 
 /* Ends the program with the place and the expression that did not hold. */
 NORETURN void check_failed(const char *file, int line, const char *expression);
@@ -21,6 +21,6 @@ NORETURN void check_failed(const char *file, int line, const char *expression);
 	} while (0)
 
 /* The struct of which `ptr` points to the field `member`. */
-#define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+#define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 #define ARRAY_LEN(array) (sizeof(array) / sizeof((array)[0]))

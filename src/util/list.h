@@ -57,7 +57,8 @@ static inline void list_remove(struct list *item)
 #define list_last(head, type, member)                                                              \
 	(list_empty(head) ? NULL : list_entry((head)->prev, type, member))
 
-#define list_for_each(link, head) for ((link) = (head)->next; (link) != (head); (link) = (link)->next)
+#define list_for_each(link, head)                                                                  \
+	for ((link) = (head)->next; (link) != (head); (link) = (link)->next)
 
 /* As list_for_each(), but the body may remove the current element. */
 #define list_for_each_safe(link, following, head)                                                  \

@@ -1,7 +1,7 @@
 /*
- * The log: one line a fact, on standard error, with journald's priority prefix when systemd reads it.
- * error = an operator must act; warning = odd and survived; info = connect, login, close, reload;
- * debug = state moves. Lines are lower case, key=value, the connection's id first.
+ * The log: one line a fact, on standard error, with journald's priority prefix when systemd reads
+ * it. error = an operator must act; warning = odd and survived; info = connect, login, close,
+ * reload; debug = state moves. Lines are lower case, key=value, the connection's id first.
  */
 #pragma once
 
@@ -29,8 +29,9 @@ void log_line(enum log_level level, const char *format, ...) PRINTF_LIKE(2, 3);
 	} while (0)
 
 /*
- * For facts that a peer can provoke: at most `burst` lines per second of the same kind; when lines were
- * left out, the next one says how many. One limiter per thread and kind; all-zero is a fresh one.
+ * For facts that a peer can provoke: at most `burst` lines per second of the same kind; when lines
+ * were left out, the next one says how many. One limiter per thread and kind; all-zero is a fresh
+ * one.
  */
 struct log_limit {
 	long long second;

@@ -1,0 +1,243 @@
+/* Accepting connections. Runs on the main thread; what it accepts is dealt out by daemon/. */
+#include "net/listener.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "util/log.h"
+#include "util/text.h"
+
+#define BACKLOG          4096
+#define ACCEPTS_PER_WAKE 64
+
+struct listener {
+	struct event event;
+	struct timer pause; /* after EMFILE: try again in a moment instead of spinning */
+	listener_fn fn;
+	void *arg;
+	int fd;
+	char *unix_path; /* to be removed in the end; NULL: none */
+};
+
+static void resume(void *arg)
+{
+	struct listener *l = arg;
+
+	event_add(&l->event, NULL);
+}
+
+static void on_accept(evutil_socket_t fd, short what, void *arg)
+{
+	struct listener *l = arg;
+
+	for (int i = 0; i < ACCEPTS_PER_WAKE; i++) {
+		struct sockaddr_storage peer = {0};
+		socklen_t len = sizeof(peer);
+		int client =
+			accept4(fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (client >= 0) {
+			int on = 1;
+			if (peer.ss_family != AF_UNIX) {
+				setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+				setsockopt(client, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+			}
+			l->fn(l->arg, client, &peer, len);
+			continue;
+		}
+		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+			log_error("event=accept_failed error=\"%m\" retry=100ms");
+			event_del(&l->event);
+			timer_set(&l->pause, clock_usec() + 100 * USEC_PER_MSEC);
+		}
+		/* EAGAIN: all taken. Anything else concerns the one connection that went away. */
+		if (errno != ECONNABORTED && errno != EINTR)
+			return;
+	}
+}
+
+int listener_adopt(
+	struct loop *loop, int fd, listener_fn fn, void *arg, struct listener **ret_listener)
+{
+	struct listener *l = calloc(1, sizeof(*l));
+
+	if (!l)
+		return -ENOMEM;
+	l->fn = fn;
+	l->arg = arg;
+	l->fd = fd;
+	timer_init(&l->pause, loop, resume, l);
+	evutil_make_socket_nonblocking(fd);
+	event_assign(&l->event, loop_event_base(loop), fd, EV_READ | EV_PERSIST, on_accept, l);
+	if (event_add(&l->event, NULL) < 0) {
+		free(l);
+		return -ENOMEM;
+	}
+	*ret_listener = l;
+	return 0;
+}
+
+void listener_free(struct listener *l)
+{
+	if (!l)
+		return;
+	timer_clear(&l->pause);
+	event_del(&l->event);
+	close(l->fd);
+	if (l->unix_path)
+		unlink(l->unix_path);
+	free(l->unix_path);
+	free(l);
+}
+
+/* A file that nobody listens on any more is left over from a crash. */
+static bool unix_is_stale(const struct sockaddr_un *address)
+{
+	struct stat st;
+
+	if (lstat(address->sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))
+		return false;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return false;
+	int r = connect(fd, (const struct sockaddr *)address, sizeof(*address));
+	bool stale = r < 0 && errno == ECONNREFUSED;
+	close(fd);
+	return stale;
+}
+
+static int listen_unix(const char *path, int *ret_fd)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+	if (strlen(path) >= sizeof(address.sun_path))
+		return -ENAMETOOLONG;
+	text_copy(address.sun_path, sizeof(address.sun_path), path);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	if (unix_is_stale(&address))
+		unlink(path);
+	/* Who may connect is for the login to decide, as with PostgreSQL's own sockets. */
+	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || chmod(path, 0777) < 0 ||
+		listen(fd, BACKLOG) < 0) {
+		int r = -errno;
+		close(fd);
+		return r;
+	}
+	*ret_fd = fd;
+	return 0;
+}
+
+static int listen_address(const struct addrinfo *info, int *ret_fd)
+{
+	int on = 1;
+	int fd = socket(info->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0)
+		return -errno;
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (info->ai_family == AF_INET6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
+	if (bind(fd, info->ai_addr, info->ai_addrlen) < 0 || listen(fd, BACKLOG) < 0) {
+		int r = -errno;
+		close(fd);
+		return r;
+	}
+	*ret_fd = fd;
+	return 0;
+}
+
+/* Splits "host:port" or "[v6]:port". */
+static bool split_address(const char *address, char *ret_host, size_t size, const char **ret_port)
+{
+	const char *colon = strrchr(address, ':');
+
+	if (!colon || !colon[1])
+		return false;
+	size_t len = (size_t)(colon - address);
+	if (len >= 2 && address[0] == '[' && address[len - 1] == ']') {
+		address++;
+		len -= 2;
+	} else if (memchr(address, ':', len)) {
+		return false;
+	}
+	if (len >= size)
+		return false;
+	memcpy(ret_host, address, len);
+	ret_host[len] = 0;
+	*ret_port = colon + 1;
+	return true;
+}
+
+static int listen_tcp(const char *address, int *ret_fd, struct buf *ret_problem)
+{
+	struct addrinfo hints = {
+		.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+	struct addrinfo *found;
+	const char *port;
+	char host[256];
+
+	if (!split_address(address, host, sizeof(host), &port)) {
+		buf_printf(ret_problem,
+			"cannot listen on \"%s\": allowed are host:port, [v6]:port, unix:/path",
+			address);
+		return 1;
+	}
+	int r = getaddrinfo(host[0] && strcmp(host, "*") != 0 ? host : NULL, port, &hints, &found);
+	if (r != 0) {
+		buf_printf(ret_problem, "cannot listen on \"%s\": %s", address, gai_strerror(r));
+		return 1;
+	}
+	r = listen_address(found, ret_fd);
+	freeaddrinfo(found);
+	return r;
+}
+
+int listener_new(struct loop *loop, const char *address, listener_fn fn, void *arg,
+	struct listener **ret_listener, struct buf *ret_problem)
+{
+	bool is_unix = text_starts_with(address, "unix:");
+	const char *path = address + strlen("unix:");
+	int fd = -1;
+
+	int r = is_unix ? listen_unix(path, &fd) : listen_tcp(address, &fd, ret_problem);
+	if (r < 0)
+		buf_printf(ret_problem, "cannot listen on \"%s\": %s", address, strerror(-r));
+	if (r != 0)
+		return 1;
+	r = listener_adopt(loop, fd, fn, arg, ret_listener);
+	if (r < 0) {
+		close(fd);
+		return r;
+	}
+	if (is_unix)
+		(*ret_listener)->unix_path = strdup(path);
+	return 0;
+}
+
+void address_print(const struct sockaddr_storage *address, char ret_text[ADDRESS_TEXT_SIZE])
+{
+	char host[INET6_ADDRSTRLEN] = "";
+
+	if (address->ss_family == AF_INET) {
+		const struct sockaddr_in *in = (const struct sockaddr_in *)address;
+		inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));
+		snprintf(ret_text, ADDRESS_TEXT_SIZE, "%s:%u", host, ntohs(in->sin_port));
+	} else if (address->ss_family == AF_INET6) {
+		const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)address;
+		inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof(host));
+		snprintf(ret_text, ADDRESS_TEXT_SIZE, "[%s]:%u", host, ntohs(in6->sin6_port));
+	} else {
+		text_copy(ret_text, ADDRESS_TEXT_SIZE, "unix");
+	}
+}

@@ -1,0 +1,33 @@
+/* Listening sockets: host:port, [v6]:port, unix:/path, or one inherited from systemd. */
+#pragma once
+
+#include <stddef.h>
+#include <sys/socket.h>
+
+#include "net/loop.h"
+#include "util/bytes.h"
+#include "util/check.h"
+
+struct listener;
+
+/* A connection was accepted: `fd` is non-blocking, close-on-exec and the callee's. */
+typedef void (*listener_fn)(
+	void *arg, int fd, const struct sockaddr_storage *peer, socklen_t peer_len);
+
+/* Listens on `address`. Returns 0 with *ret_listener (listener_free), or 1 with a sentence in
+ * `ret_problem` (the address cannot be understood, is in use, ...), or -ENOMEM. A host name is
+ * resolved here: only call it before the loop runs. A stale unix socket file is replaced, a living
+ * one is not. */
+MUST_USE int listener_new(struct loop *loop, const char *address, listener_fn fn, void *arg,
+	struct listener **ret_listener, struct buf *ret_problem);
+
+/* The same for a socket that listens already. */
+MUST_USE int listener_adopt(
+	struct loop *loop, int fd, listener_fn fn, void *arg, struct listener **ret_listener);
+
+/* Closes the socket, and removes its unix socket file if it made one. */
+void listener_free(struct listener *listener);
+
+/* "127.0.0.1:6432", "[::1]:6432" or "unix" for a peer, always terminated. */
+#define ADDRESS_TEXT_SIZE 64
+void address_print(const struct sockaddr_storage *address, char ret_text[ADDRESS_TEXT_SIZE]);

@@ -1,0 +1,216 @@
+/*
+ * The one interface between weir and a database's wire protocol. To add a protocol, start here:
+ * fill a struct protocol in a folder of its own, and add it to the table in proto.c.
+ *
+ * Everything in here is a machine of bytes in and bytes out. A protocol never touches a socket (its
+ * dialler half excepted, which runs on a thread that may block), never waits, and never decides
+ * about the pool: it reads what a peer sent, says what is to be sent to whom, and returns a verdict
+ * for the session or the pool to act on. What a peer sends can only produce verdicts.
+ *
+ * A `struct front` is the protocol's half of one client, a `struct back` that of one server
+ * connection. They meet while a session holds a server connection. Both belong to one worker, and
+ * so does the struct proto_worker they share.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "config/config.h"
+#include "net/intake.h"
+#include "net/output.h"
+#include "proto/reason.h"
+#include "proto/result.h"
+#include "util/check.h"
+
+struct protocol;
+struct proto_worker;
+struct proto_pool;
+
+/* What the session has to do next about a client. */
+enum front_verdict {
+	FRONT_MORE,          /* all is consumed but, perhaps, the start of a message: read on */
+	FRONT_FLUSH,         /* an output is full: send, then call again */
+	FRONT_IDENTIFY,      /* user and database are known: call identify(), then again */
+	FRONT_AUTHENTICATED, /* the proof was right: call accept() or console(), then again */
+	FRONT_SERVER,        /* a server connection is needed to go on */
+	FRONT_WAIT,          /* an answer that is on its way is needed to go on */
+	FRONT_CONSOLE,       /* front->command is complete: call console_reply() with its result */
+	FRONT_CANCEL,        /* front->cancel says whose statement is to be cancelled: then close */
+	FRONT_CLOSE,         /* send what there is, then close for front->refusal.reason */
+};
+
+/* What the holder of a server connection has to do next. */
+enum back_verdict {
+	BACK_MORE,   /* all is consumed but, perhaps, the start of a message */
+	BACK_FLUSH,  /* the output is full: send, then call again */
+	BACK_BROKEN, /* the server said farewell or does not keep its protocol: back->last_words */
+};
+
+/* Names one running client, for cancel requests and KILL_CLIENT. */
+#define CANCEL_SECRET_MAX 32
+struct cancel_key {
+	uint32_t id;
+	size_t secret_len;
+	uint8_t secret[CANCEL_SECRET_MAX];
+};
+
+/* The part of a client that every protocol has. Embedded first in the protocol's own. */
+struct front {
+	const struct protocol *protocol;
+	const char *user;         /* once known; owned by the protocol */
+	const char *database;     /* the name the client asked for */
+	const char *command;      /* for FRONT_CONSOLE */
+	struct cancel_key key;    /* what reaches this client; written before it is welcomed */
+	struct cancel_key cancel; /* for FRONT_CANCEL */
+	struct refusal refusal;   /* why, for FRONT_CLOSE */
+	bool welcomed;            /* the login is over */
+	bool mid_message;         /* towards the server: a message was forwarded in part */
+	bool in_request;          /* the client awaits an answer to something */
+	bool failed_transaction; /* its transaction was lost: until it rolls back, no statement runs
+				  */
+};
+
+/* The part of a server connection that every protocol has. Embedded first in the protocol's own. */
+struct back {
+	const struct protocol *protocol;
+	uint32_t process_id; /* the server's own id for the connection */
+	bool at_rest;        /* nothing is on its way in either direction */
+	bool in_transaction; /* as of the last answer */
+	bool failed;         /* ... and that transaction can only be rolled back */
+	bool mid_message;    /* towards the client: a message was forwarded in part */
+	const char *pin; /* why it must stay with its client although at rest; NULL: it need not */
+	bool dirty;      /* needs a reset before another client may have it */
+	bool has_last_words;
+	struct refusal last_words; /* the server's own farewell, if it said one */
+	/* What was seen since the numbers were last taken (see pool/stats.h). */
+	uint64_t n_queries, n_transactions, n_client_parses, n_server_parses, n_binds;
+};
+
+/* A freshly opened server connection on its way from a dialler thread to a worker. */
+struct dialled {
+	int fd;       /* non-blocking */
+	void *tls;    /* SSL *, or NULL */
+	void *handle; /* the protocol's: greeting, cancel data; freed by it */
+};
+
+/* Where to dial, and as whom. Borrowed for the time of the call. */
+struct dial_target {
+	const struct url *url;
+	const char *user, *password; /* instead of the URL's when it names no user; else NULL */
+	usec_t connect_timeout;
+};
+
+struct protocol {
+	const char *name;                 /* "postgresql": as in struct url and listen_* */
+	const char *const *console_names; /* database names that are the console; NULL-terminated */
+
+	/* A worker's tables (statements, settings), shared by its fronts and backs. NULL: no
+	 * memory. */
+	struct proto_worker *(*worker_new)(void);
+	void (*worker_free)(struct proto_worker *worker);
+
+	/* What is known of one pool's servers on this worker: the greeting. NULL: no memory. */
+	struct proto_pool *(*pool_new)(struct proto_worker *worker);
+	void (*pool_free)(struct proto_pool *pool);
+
+	/* Checks what only the protocol knows about a URL (parameters). True if good; otherwise
+	 * says in `ret_problem` what is wrong and what is allowed. */
+	bool (*url_check)(const struct url *url, struct buf *ret_problem);
+
+	/* --- the client's half --- */
+
+	/* `id` becomes front->key.id: unique among the living clients. NULL: no memory. */
+	struct front *(*front_new)(struct proto_worker *worker, uint32_t id);
+	void (*front_free)(struct front *front);
+
+	/* A greeting that the protocol sends before the client says anything; may write nothing. */
+	void (*front_greet)(struct front *front, struct output *to_client);
+
+	/* After FRONT_IDENTIFY. `secret` is the account's (plain or hashed), or NULL if there is
+	 * none: the login then goes on to its refusal, so that nobody learns which names exist. */
+	void (*front_identify)(struct front *front, const char *secret);
+
+	/* After FRONT_AUTHENTICATED: the client is let in, to this pool. */
+	void (*front_accept)(
+		struct front *front, struct proto_pool *pool, const struct config_pool *limits);
+
+	/* After FRONT_AUTHENTICATED: the client is let in, to the console. */
+	void (*front_console)(struct front *front);
+
+	/* Consumes what it can of `in`, and says what to do next. `back`: the server connection
+	 * that the session holds, or NULL. Call it again with no new input after every other
+	 * verdict was acted on. */
+	enum front_verdict (*from_client)(struct front *front, struct back *back, struct input *in,
+		struct output *to_client, struct output *to_server);
+
+	void (*console_reply)(
+		struct front *front, const struct result *result, struct output *to_client);
+
+	/* Tells the client an error. `fatal`: the connection will be closed. Otherwise the request
+	 * that waits (for a server connection, or for an answer that will not come) has failed with
+	 * it: from_client() then skips what belongs to it. If a transaction was lost with it:
+	 * front->failed_transaction is set by the caller before. */
+	void (*front_refuse)(struct front *front, const struct refusal *refusal, bool fatal,
+		struct output *to_client);
+
+	/* The session's settings by name ("application_name"), for SHOW CLIENTS, or NULL. */
+	const char *(*front_setting)(const struct front *front, const char *name);
+	size_t (*front_n_statements)(const struct front *front);
+
+	/* --- the server's half --- */
+
+	/* Takes over `dialled` (its handle, and the SSL; the socket is the caller's). NULL: no
+	 * memory. */
+	struct back *(*back_new)(struct proto_pool *pool, struct dialled *dialled);
+	void (*back_free)(struct back *back);
+	size_t (*back_n_statements)(const struct back *back);
+
+	/* Consumes what it can of `in`. `front`: whose answers these are; NULL while nobody holds
+	 * the connection, and then nothing is written to `to_client` (which is NULL too). */
+	enum back_verdict (*from_server)(
+		struct back *back, struct front *front, struct input *in, struct output *to_client);
+
+	/* Asks for a sign of life; back->at_rest again when it has come. */
+	void (*back_ping)(struct back *back, struct output *to_server);
+
+	/* The client is gone in the middle: its outstanding answers will be swallowed. Writes what
+	 * ends an unfinished request. Returns false if the connection cannot be saved (a message
+	 * half sent). */
+	MUST_USE bool (*back_abandon)(struct back *back, struct output *to_server);
+
+	/* At rest: writes what leaves nothing of the last client behind (a rollback, a reset, as
+	 * far as needed; all of it if `thorough`). Returns true if something was written, whose
+	 * answers are swallowed; false if there is nothing to clean. */
+	MUST_USE bool (*back_clean)(struct back *back, bool thorough, struct output *to_server);
+
+	void (*back_farewell)(struct back *back, struct output *to_server);
+
+	/* The reference that cancel() needs; keeps its own copy of what it needs, so that the
+	 * connection may be gone by the time it runs. NULL: this connection cannot be cancelled.
+	 * Freed by cancel_free(). */
+	void *(*cancel_new)(const struct back *back);
+	void (*cancel_free)(void *cancel);
+
+	/* --- on dialler threads: these may block --- */
+
+	/* Opens and logs in one connection. 0 with *ret_dialled, or 1 with the server's or
+	 * library's own words in *ret_refusal (REASON_SERVER_UNREACHABLE; *ret_final is true if
+	 * trying again cannot help soon: a refused login, an unknown database), or -errno. */
+	MUST_USE int (*dial)(const struct dial_target *target, struct dialled *ret_dialled,
+		struct refusal *ret_refusal, bool *ret_final);
+
+	/* Frees a connection that nobody took. */
+	void (*dialled_free)(struct dialled *dialled);
+
+	/* Cancels what the connection runs now; returns when the server has carried it out or
+	 * refused. */
+	void (*cancel)(void *cancel);
+};
+
+/* The protocol of that name, or NULL. */
+const struct protocol *protocol_find(const char *name);
+
+/* All of them; NULL-terminated. */
+const struct protocol *const *protocol_all(void);

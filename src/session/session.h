@@ -1,0 +1,106 @@
+/*
+ * Clients. Each has one session: its login, its state, the relay between its stream and the server
+ * connection it holds at the moment, and its timeouts. Knows no protocol but through proto/proto.h.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "config/config.h"
+#include "net/intake.h"
+#include "net/listener.h"
+#include "net/loop.h"
+#include "pool/pool.h"
+#include "proto/proto.h"
+#include "util/check.h"
+
+struct sessions; /* all clients of one worker */
+struct session;
+
+/* What a worker gives to its sessions. Borrowed, and alive as long as they are. */
+struct sessions_host {
+	struct loop *loop;
+	struct workspace *space;
+	struct pools *pools;
+	struct proto_worker *(*proto_worker)(void *arg, const struct protocol *protocol);
+	/* A client has asked to cancel the statement of the client with that key, which may be on
+	 * any worker: leads to sessions_cancel() on all of them. */
+	void (*cancel)(void *arg, const struct cancel_key *key);
+	/* A console client sent a command: sooner or later leads to sessions_console_reply().
+	 * `access` is what it may do. `command` is borrowed for the call. */
+	void (*console)(void *arg, uint32_t session_id, unsigned access, const char *command);
+	/* A client is gone, and no longer counts against max_clients. */
+	void (*closed)(void *arg);
+	void *arg;
+};
+
+/* What a console client may do. */
+enum { ACCESS_STATS = 1, ACCESS_ADMIN = 2 };
+
+MUST_USE int sessions_new(const struct sessions_host *host, const struct config *config,
+	struct sessions **ret_sessions);
+
+/* Closes every client at once. */
+void sessions_free(struct sessions *sessions);
+
+/* A client has connected: `fd` (non-blocking) is taken over. `id` is unique among living clients of
+ * all workers. `too_many`: it is told so, unless it wants the console. */
+void sessions_accept(struct sessions *sessions, const struct protocol *protocol, int fd,
+	const struct sockaddr_storage *peer, uint32_t id, bool too_many);
+
+/* Another configuration holds from now on; the one before may be freed when this returns. Clients
+ * of databases that are gone are told and closed at their next idle moment. Call it after
+ * pools_reload(). */
+void sessions_reload(struct sessions *sessions, const struct config *config);
+
+/* Cancels the statement of the client with that key, if it is one of this worker's. */
+void sessions_cancel(struct sessions *sessions, const struct cancel_key *key);
+
+/* Tells the client with that id that it has to go, and closes it. False if it is not here. */
+bool sessions_kill(struct sessions *sessions, uint32_t id);
+
+/* The answer to a console command, if that client is still there. */
+void sessions_console_reply(
+	struct sessions *sessions, uint32_t session_id, const struct result *result);
+
+/* Stops: idle clients are told and closed now, others when their transaction has ended. New logins
+ * are refused (the console's are not). */
+void sessions_drain(struct sessions *sessions);
+
+/* True when the only clients left are console clients. */
+bool sessions_drained(const struct sessions *sessions);
+
+/* Tells everybody and closes them now. */
+void sessions_close_all(struct sessions *sessions, enum reason reason);
+
+/* What the console shows of a client. Texts are borrowed until the loop goes on. */
+struct session_info {
+	uint32_t id;
+	const char *user, *database;  /* NULL while unknown */
+	const char *application_name; /* NULL: unknown */
+	const char *state;            /* "active", "idle", "waiting", "login" */
+	const char *pin; /* why it keeps its server connection while idle; NULL: it does not */
+	char address[ADDRESS_TEXT_SIZE]; /* "127.0.0.1" or "unix" */
+	int port;
+	char local_address[ADDRESS_TEXT_SIZE];
+	int local_port;
+	usec_t connected_wall, request_wall; /* when it came; when its last request began */
+	usec_t waiting;                      /* for how long it has been waiting; 0: it is not */
+	bool console;
+	bool in_transaction;
+	size_t n_statements;
+	const struct server *server; /* what it holds; NULL: nothing */
+};
+
+typedef void (*session_fn)(void *arg, const struct session_info *info);
+void sessions_each(struct sessions *sessions, session_fn fn, void *arg);
+
+/* How many clients there are, and how many of them have not finished their login. */
+size_t sessions_count(const struct sessions *sessions);
+size_t sessions_count_logins(const struct sessions *sessions);
+
+/* The information about the holder of a lent server connection (server->holder). */
+void session_describe(const struct session *session, struct session_info *ret_info);
