@@ -1,6 +1,6 @@
 /*
- * The configuration, read once into one immutable struct that every thread may look at. A reload reads
- * a new one beside it; nothing in here ever changes after config_read() returned it.
+ * The configuration, read once into one immutable struct that every thread may look at. A reload
+ * reads a new one beside it; nothing in here ever changes after config_read() returned it.
  */
 #pragma once
 
@@ -22,8 +22,9 @@ struct config_list {
 	size_t n_items;
 };
 
-/* The limits and clocks that [defaults], [database ...] and, in part, [user ...] share. Durations of 0
- * (or -1 where the manual says so) mean "no limit". Counts of -1 mean "no limit" where allowed. */
+/* The limits and clocks that [defaults], [database ...] and, in part, [user ...] share. Durations
+ * of 0 (or -1 where the manual says so) mean "no limit". Counts of -1 mean "no limit" where
+ * allowed. */
 struct config_pool {
 	enum pool_mode pool_mode;
 	int pool_size;
@@ -54,14 +55,15 @@ struct config_database {
 	int line;
 };
 
-/* An account that clients log in with: a [user ...] section, a line of auth_file, an admin, or the user of
- * a URL given on the command line. */
+/* An account that clients log in with: a [user ...] section, a line of auth_file, an admin, or the
+ * user of a URL given on the command line. */
 struct config_user {
 	char *name;
-	char *password;		      /* plain text or a secret (see auth/secret.h); NULL: none known */
+	char *password; /* plain text or a secret (see auth/secret.h); NULL: none known */
 	struct config_list databases; /* empty: all */
-	int max_clients;	      /* -1: no limit */
-	/* Which of `pool`'s clocks and limits this user overrides: bit n is field n of the option table. */
+	int max_clients;              /* -1: no limit */
+	/* Which of `pool`'s clocks and limits this user overrides: bit n is field n of the option
+	 * table. */
 	uint64_t overrides;
 	struct config_pool pool;
 	const char *file;
@@ -89,14 +91,14 @@ struct config {
 };
 
 /*
- * Reads the file at `path`, and the auth_file it names. Every problem is appended to `ret_problems` as one
- * line "FILE:LINE: text\n". Returns 0 with *ret_config (caller: config_free), 1 if there was a problem (no
- * config), or -errno when memory ran out.
+ * Reads the file at `path`, and the auth_file it names. Every problem is appended to `ret_problems`
+ * as one line "FILE:LINE: text\n". Returns 0 with *ret_config (caller: config_free), 1 if there was
+ * a problem (no config), or -errno when memory ran out.
  */
 MUST_USE int config_read(const char *path, struct config **ret_config, struct buf *ret_problems);
 
-/* The same for URLs given on the command line: one database each, named after its dbname; clients log
- * in with the URL's own user and password. Problems read "URL: text\n", passwords masked. */
+/* The same for URLs given on the command line: one database each, named after its dbname; clients
+ * log in with the URL's own user and password. Problems read "URL: text\n", passwords masked. */
 MUST_USE int config_from_urls(
 	char *const *urls, size_t n_urls, struct config **ret_config, struct buf *ret_problems);
 
@@ -108,20 +110,21 @@ const struct config_user *config_user(const struct config *config, const char *n
 
 bool config_list_has(const struct config_list *list, const char *item);
 
-/* The limits that hold for `user` (may be NULL) on `database`: the database's, with the user's overrides. */
+/* The limits that hold for `user` (may be NULL) on `database`: the database's, with the user's
+ * overrides. */
 struct config_pool config_effective(
 	const struct config_database *database, const struct config_user *user);
 
-/* The worst-case number of server connections per database server, one line each, for --check. Servers of
- * databases whose URL has no user are counted per user who may log in there. */
+/* The worst-case number of server connections per database server, one line each, for --check.
+ * Servers of databases whose URL has no user are counted per user who may log in there. */
 void config_print_totals(const struct config *config, struct buf *ret_text);
 
-/* What a reload from `old` to `new` changes, one line per fact ("database shop: pool_size 5 -> 10"), and
- * what it cannot ("listen_postgresql: needs a restart"). Secrets are not shown. */
+/* What a reload from `old` to `new` changes, one line per fact ("database shop: pool_size 5 ->
+ * 10"), and what it cannot ("listen_postgresql: needs a restart"). Secrets are not shown. */
 void config_print_diff(const struct config *old, const struct config *new, struct buf *ret_text);
 
-/* --options: every option with section, name, unit, default, range, whether a reload takes it, and help.
- * The manual page's and the sample file's option text come from the same rows. */
+/* --options: every option with section, name, unit, default, range, whether a reload takes it, and
+ * help. The manual page's and the sample file's option text come from the same rows. */
 void config_print_options(struct buf *ret_text);
 void config_print_sample(struct buf *ret_text);
 void config_print_manual(struct buf *ret_text);

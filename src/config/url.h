@@ -1,7 +1,8 @@
 /*
- * Database URLs, as applications already have them: scheme[+driver]://user:password@host:port,host:port/db?k=v
- * Schemes: postgresql, postgres, mysql, mariadb. The driver is ignored. User, password, database and values
- * are percent-decoded. Hosts may be names, addresses, [v6], or percent-encoded unix socket directories.
+ * Database URLs, as applications already have them:
+ * scheme[+driver]://user:password@host:port,host:port/db?k=v Schemes: postgresql, postgres, mysql,
+ * mariadb. The driver is ignored. User, password, database and values are percent-decoded. Hosts
+ * may be names, addresses, [v6], or percent-encoded unix socket directories.
  */
 #pragma once
 
@@ -13,7 +14,8 @@
 #include "util/check.h"
 
 struct url_host {
-	char *name; /* a host name, a numeric address without brackets, or a directory ("/run/...") */
+	char *name; /* a host name, a numeric address without brackets, or a directory ("/run/...")
+		     */
 	uint16_t port; /* 0: the protocol's default */
 };
 
@@ -22,18 +24,20 @@ struct url_param {
 };
 
 struct url {
-	const char *protocol; /* "postgresql" or "mysql": a row of the table in proto/proto.h; static */
-	char *user;	      /* NULL: none given */
-	char *password;	      /* NULL: none given */
+	const char *
+		protocol; /* "postgresql" or "mysql": a row of the table in proto/proto.h; static */
+	char *user;       /* NULL: none given */
+	char *password;   /* NULL: none given */
 	struct url_host *hosts;
 	size_t n_hosts; /* at least 1 */
-	char *dbname;	/* NULL: none given */
+	char *dbname;   /* NULL: none given */
 	struct url_param *params;
 	size_t n_params;
 };
 
-/* Parses `text`. Returns 0; 1 if it is not a URL that weir takes, with what is wrong and what is allowed
- * (no password in it) in `ret_problem`; or -ENOMEM. On success the caller owns *ret_url: url_clear(). */
+/* Parses `text`. Returns 0; 1 if it is not a URL that weir takes, with what is wrong and what is
+ * allowed (no password in it) in `ret_problem`; or -ENOMEM. On success the caller owns *ret_url:
+ * url_clear(). */
 MUST_USE int url_parse(const char *text, struct url *ret_url, struct buf *ret_problem);
 
 void url_clear(struct url *url);

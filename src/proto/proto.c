@@ -12,6 +12,14 @@ const struct protocol *const *protocol_all(void)
 	return protocols;
 }
 
+void protocol_init_all(void)
+{
+	for (const struct protocol *const *p = protocols; *p; p++) {
+		if ((*p)->init)
+			(*p)->init();
+	}
+}
+
 const struct protocol *protocol_find(const char *name)
 {
 	for (const struct protocol *const *p = protocols; *p; p++) {

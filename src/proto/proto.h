@@ -38,7 +38,7 @@ enum front_verdict {
 	FRONT_WAIT,          /* an answer that is on its way is needed to go on */
 	FRONT_CONSOLE,       /* front->command is complete: call console_reply() with its result */
 	FRONT_CANCEL,        /* front->cancel says whose statement is to be cancelled: then close */
-	FRONT_CLOSE,         /* send what there is, then close for front->refusal.reason */
+	FRONT_CLOSE,         /* send what there is, then close for front->reason */
 };
 
 /* What the holder of a server connection has to do next. */
@@ -64,12 +64,13 @@ struct front {
 	const char *command;      /* for FRONT_CONSOLE */
 	struct cancel_key key;    /* what reaches this client; written before it is welcomed */
 	struct cancel_key cancel; /* for FRONT_CANCEL */
-	struct refusal refusal;   /* why, for FRONT_CLOSE */
+	enum reason reason;	 /* why, for FRONT_CLOSE */
+	struct refusal *lost;	 /* how its transaction was lost, until that is told; owned */
 	bool welcomed;            /* the login is over */
 	bool mid_message;         /* towards the server: a message was forwarded in part */
 	bool in_request;          /* the client awaits an answer to something */
-	bool failed_transaction; /* its transaction was lost: until it rolls back, no statement runs
-				  */
+	bool failed_transaction; /* its transaction was lost: no statement runs until it rolls back */
+	enum reason instead; /* why weir has its statement cancelled; 0: the client's own wish */
 };
 
 /* The part of a server connection that every protocol has. Embedded first in the protocol's own. */
@@ -105,6 +106,9 @@ struct dial_target {
 struct protocol {
 	const char *name;                 /* "postgresql": as in struct url and listen_* */
 	const char *const *console_names; /* database names that are the console; NULL-terminated */
+
+	/* Once, before there are threads; may be NULL. */
+	void (*init)(void);
 
 	/* A worker's tables (statements, settings), shared by its fronts and backs. NULL: no
 	 * memory. */
@@ -149,11 +153,17 @@ struct protocol {
 		struct front *front, const struct result *result, struct output *to_client);
 
 	/* Tells the client an error. `fatal`: the connection will be closed. Otherwise the request
-	 * that waits (for a server connection, or for an answer that will not come) has failed with
-	 * it: from_client() then skips what belongs to it. If a transaction was lost with it:
-	 * front->failed_transaction is set by the caller before. */
+	 * that waits for a server connection has failed with it: from_client() then skips what
+	 * belongs to it. */
 	void (*front_refuse)(struct front *front, const struct refusal *refusal, bool fatal,
 		struct output *to_client);
+
+	/* The server connection is gone, or is being taken away: answers that are outstanding will
+	 * not come, and the client is told `refusal` in their place. If nothing is outstanding
+	 * nothing is told. The caller sets front->failed_transaction before, if a transaction was
+	 * lost with it. */
+	void (*front_server_lost)(struct front *front, struct back *back,
+		const struct refusal *refusal, struct output *to_client);
 
 	/* The session's settings by name ("application_name"), for SHOW CLIENTS, or NULL. */
 	const char *(*front_setting)(const struct front *front, const char *name);
@@ -185,6 +195,11 @@ struct protocol {
 	 * answers are swallowed; false if there is nothing to clean. */
 	MUST_USE bool (*back_clean)(struct back *back, bool thorough, struct output *to_server);
 
+	/* At rest: what another worker needs to go on with this connection is put into
+	 * `ret_dialled` (not the socket); `back` is then only good for back_free(). False: it
+	 * cannot be moved. */
+	MUST_USE bool (*back_pack)(struct back *back, struct dialled *ret_dialled);
+
 	void (*back_farewell)(struct back *back, struct output *to_server);
 
 	/* The reference that cancel() needs; keeps its own copy of what it needs, so that the
@@ -211,6 +226,9 @@ struct protocol {
 
 /* The protocol of that name, or NULL. */
 const struct protocol *protocol_find(const char *name);
+
+/* Calls every protocol's init(). */
+void protocol_init_all(void);
 
 /* All of them; NULL-terminated. */
 const struct protocol *const *protocol_all(void);

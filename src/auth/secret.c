@@ -1,0 +1,19 @@
+#include "auth/secret.h"
+
+#include <string.h>
+
+#include "auth/scram.h"
+
+enum secret_kind secret_kind(const char *secret)
+{
+	struct scram_verifier verifier;
+
+	if (!secret)
+		return SECRET_NONE;
+	if (strncmp(secret, "md5", 3) == 0 && strlen(secret) == 35 &&
+		strspn(secret + 3, "0123456789abcdef") == 32)
+		return SECRET_MD5;
+	if (scram_verifier_parse(secret, &verifier) == 0)
+		return SECRET_SCRAM;
+	return SECRET_PLAIN;
+}

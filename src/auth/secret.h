@@ -1,0 +1,12 @@
+/* What an account's password may be stored as. */
+#pragma once
+
+enum secret_kind {
+	SECRET_NONE,
+	SECRET_PLAIN,
+	SECRET_SCRAM, /* "SCRAM-SHA-256$iterations:salt$stored key:server key", as in pg_authid */
+	SECRET_MD5,   /* "md5" and 32 hexadecimal digits, as in pg_authid */
+};
+
+/* NULL is SECRET_NONE. A text that only resembles one of the forms is a plain password. */
+enum secret_kind secret_kind(const char *secret);

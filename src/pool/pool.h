@@ -1,0 +1,142 @@
+/*
+ * Pools of server connections, protocol-agnostic. One pool per database (and, where the URL names
+ * no user, per client user); each worker runs its own shard of it, single-threaded. The budget of
+ * pool_size + max_overflow connections is one for all shards: the shard that a pool is at home on
+ * keeps the ledger, and permissions to open and connections themselves travel between the shards as
+ * messages.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "config/config.h"
+#include "dial/dialler.h"
+#include "net/intake.h"
+#include "net/loop.h"
+#include "net/mailbox.h"
+#include "pool/server.h"
+#include "pool/stats.h"
+#include "proto/proto.h"
+#include "util/check.h"
+#include "util/list.h"
+#include "util/map.h"
+
+struct pools;
+struct pool;
+
+/* How shards reach each other; the same array for every worker, unchanged once the threads run. */
+struct pools_peer {
+	struct mailbox *mailbox;
+	struct pools *pools;
+};
+
+/* What a worker gives to its pools. Borrowed, and alive as long as they are. */
+struct pools_host {
+	struct loop *loop;
+	struct mailbox *mailbox;
+	struct dialler *dialler;
+	struct workspace *space;
+	const struct pools_peer *peers;
+	unsigned shard, n_shards;
+	struct proto_worker *(*proto_worker)(void *arg, const struct protocol *protocol);
+	void *arg;
+};
+
+/* A session's place in the queue. Embedded; belongs to the session. */
+struct waiter {
+	struct list link;
+	usec_t since;      /* when it began to wait */
+	usec_t deadline;   /* pool_timeout */
+	struct pool *pool; /* NULL: not waiting */
+	/* The wait is over: `server` is the waiter's (SERVER_LENT), or NULL and `refusal` says why
+	 * not. The waiter is no longer in the queue. May be called from any of the pool's
+	 * callbacks, never from pool_acquire(). */
+	void (*done)(struct waiter *waiter, struct server *server, const struct refusal *refusal);
+};
+
+void waiter_init(
+	struct waiter *w, void (*done)(struct waiter *, struct server *, const struct refusal *));
+
+/* --- all pools of a worker --- */
+
+MUST_USE int pools_new(const struct pools_host *host, struct pools **ret_pools);
+void pools_free(struct pools *pools); /* closes every connection at once */
+
+/* The shard of that pool, made on first use. `database` stays borrowed until pools_reload(); `user`
+ * and `password` (copied) only matter where the URL names no user. NULL: no memory. */
+struct pool *pools_get(struct pools *pools, const struct config_database *database,
+	const char *user, const char *password);
+
+struct pool *pools_next(
+	struct pools *pools, struct pool *after); /* NULL: the first; NULL at the end */
+
+/* New limits; pools whose database is gone or leads elsewhere retire their connections. `config`
+ * replaces the one before, which may be freed afterwards. */
+void pools_reload(struct pools *pools, const struct config *config);
+
+/* PAUSE, RESUME, RECONNECT for one database, or all (NULL): only this worker's shards. */
+void pools_pause(struct pools *pools, const char *database);
+void pools_resume(struct pools *pools, const char *database);
+void pools_reconnect(struct pools *pools, const char *database);
+
+/* True when no shard of this worker that is paused has a connection left. */
+bool pools_paused_empty(const struct pools *pools, const char *database);
+
+/* --- one pool's shard --- */
+
+/* Outcomes of pool_acquire(), besides 0 (*ret_server is lent to the caller). */
+enum { POOL_QUEUED = 1 };
+
+/*
+ * Asks for a connection: the most recently used idle one, else a new one if the budget allows, else
+ * a place in the queue, first in first out. `holder` is noted for SHOW SERVERS. Returns 0, or
+ * POOL_QUEUED: waiter->done comes later. `pool_timeout` is the client's.
+ */
+MUST_USE int pool_acquire(struct pool *pool, struct waiter *waiter, void *holder,
+	usec_t pool_timeout, struct server **ret_server);
+
+/* Leaves the queue without an answer. Does nothing if the waiter is not in one. */
+void pool_forget(struct waiter *waiter);
+
+/* Gives a connection back that is at rest, in no transaction and not pinned. It goes straight to
+ * the oldest waiter. The caller must not touch it any more. */
+void pool_release(struct pool *pool, struct server *server);
+
+/* Gives back a connection whose client left or broke off, in whatever state it is: its running
+ * statement is cancelled, the answer drained, the transaction rolled back, what the client left
+ * behind reset; then it is reused, or closed if that cannot be done in time. */
+void pool_abandon(struct pool *pool, struct server *server);
+
+/* Closes a connection; with the protocol's farewell if it is at rest. */
+void pool_close(struct pool *pool, struct server *server, enum reason reason);
+
+/* Cancels what a lent connection runs now, on a dialler thread. It will not be handed to anyone
+ * else before the cancel is over. `over` (may be NULL) is called when it is, unless the connection
+ * has been given back before. */
+void pool_cancel(struct pool *pool, struct server *server, void (*over)(struct server *server));
+
+const char *pool_database_name(const struct pool *pool);
+const char *pool_user_name(const struct pool *pool); /* whom its server connections log in as */
+const struct config_database *pool_database(const struct pool *pool);
+const struct protocol *pool_protocol(const struct pool *pool);
+struct proto_pool *pool_proto(const struct pool *pool);
+struct pool_stats *pool_stats(struct pool *pool);
+bool pool_is_paused(const struct pool *pool);
+
+/* How many clients have logged in here: kept by session/, read by the console. */
+void pool_client_added(struct pool *pool);
+void pool_client_removed(struct pool *pool);
+
+/* For the console: counts of this shard, and its connections and waiters. */
+struct pool_counts {
+	unsigned n_clients, n_waiting;
+	unsigned n_idle, n_testing, n_lent, n_cleaning, n_held, n_dialling;
+	usec_t oldest_wait; /* how long the oldest waiter has waited; 0: none waits */
+};
+
+void pool_count(const struct pool *pool, struct pool_counts *ret_counts);
+
+typedef void (*pool_server_fn)(void *arg, struct server *server);
+void pool_each_server(struct pool *pool, pool_server_fn fn, void *arg);

@@ -1,0 +1,49 @@
+/*
+ * One server connection: a stream, the protocol's half, and its place in a pool. While it is lent
+ * to a session the session owns the stream's callbacks; at all other times the pool does.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "net/stream.h"
+#include "proto/proto.h"
+#include "util/bytes.h"
+#include "util/clock.h"
+#include "util/list.h"
+
+struct pool;
+
+enum server_state {
+	SERVER_IDLE,     /* at rest, for anyone to take */
+	SERVER_TESTING,  /* asked for a sign of life */
+	SERVER_LENT,     /* a session has it */
+	SERVER_CLEANING, /* being drained, rolled back, reset after its client */
+	SERVER_HELD,     /* at rest and clean, but a cancel is still under way */
+	SERVER_CLOSED,   /* gone; the memory follows */
+};
+
+struct server {
+	struct stream stream;
+	struct back *back;
+	struct pool *pool;
+	struct list link; /* in the pool's list for its state */
+	enum server_state state;
+	uint64_t id;
+	struct buf kept;    /* received, but not used yet */
+	bool overflow;      /* opened beyond pool_size: closed after overflow_linger unused */
+	bool retired;       /* RECONNECT, a reload: to be closed instead of reused */
+	bool cancel_sent;   /* while cleaning: the running statement was cancelled */
+	unsigned n_cancels; /* cancels on dialler threads: nobody else gets it before they end */
+	usec_t opened;      /* monotonic */
+	usec_t opened_wall; /* for people */
+	usec_t lent_since;
+	usec_t idle_since; /* when it was last used, while idle */
+	usec_t deadline;   /* TESTING, CLEANING: when to give up */
+	struct deferred freeing;
+	void *holder;    /* the session that has it; NULL: none */
+	uint64_t n_lent; /* how often it was lent */
+};
+
+const char *server_state_name(enum server_state state);

@@ -1,0 +1,290 @@
+/*
+ * What statements change in a session, as far as the server does not report it: learnt from the
+ * command tags, and from the scan of the text for what the tags leave open. Settings are noted, so
+ * that they can follow the client; what cannot follow pins the server connection, until its end is
+ * seen.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/pgsql/state.h"
+#include "util/text.h"
+
+void settings_replace(const struct settings **slot, const struct settings *list)
+{
+	const struct settings *old = *slot;
+
+	*slot = list ? settings_ref(list) : NULL;
+	settings_unref(old);
+}
+
+void session_settings_clear(struct session_settings *settings)
+{
+	settings_replace(&settings->reported, NULL);
+	settings_replace(&settings->extra, NULL);
+	settings_replace(&settings->extra_before, NULL);
+}
+
+/* --- pins --- */
+
+static void pin_free(struct pin *pin)
+{
+	list_remove(&pin->link);
+	free(pin);
+}
+
+void pins_clear(struct pg_back *back)
+{
+	struct pin *pin;
+
+	while ((pin = list_first(&back->pins, struct pin, link)))
+		pin_free(pin);
+}
+
+static void pin_add(struct pg_back *back, enum pin_kind kind, const char *name)
+{
+	size_t size = strlen(name ? name : "") + 1;
+	struct pin *pin = malloc(sizeof(*pin) + size);
+
+	/* Without memory for the reason the connection is at least not given to anyone else. */
+	back->base.dirty = true;
+	if (!pin)
+		return;
+	pin->kind = kind;
+	memcpy(pin->name, name ? name : "", size);
+	list_append(&back->pins, &pin->link);
+}
+
+/* Ends the pins of that kind, and of that name (NULL: any). */
+static void pin_end(struct pg_back *back, enum pin_kind kind, const char *name)
+{
+	struct list *link, *next;
+
+	list_for_each_safe (link, next, &back->pins) {
+		struct pin *pin = list_entry(link, struct pin, link);
+		if (pin->kind == kind && (!name || strcmp(pin->name, name) == 0))
+			pin_free(pin);
+	}
+	if (list_empty(&back->pins))
+		back->base.dirty = false;
+}
+
+/* --- settings --- */
+
+static void set_extra(struct pg_front *front, struct pg_back *back, const char *name, char mark,
+	const char *value)
+{
+	struct settings_table *table = front->worker->settings;
+	const struct settings *list;
+	struct buf b = {0};
+
+	/* What is reported follows by the server's own word. */
+	if (settings_get(back->settings.reported, name))
+		return;
+	buf_u8(&b, (uint8_t)mark);
+	buf_cstr(&b, value);
+	int r = b.failed ? 1
+			 : settings_with(table, front->settings.extra, name, (char *)b.data, &list);
+	buf_clear(&b);
+	if (r != 0) {
+		pin_add(back, PIN_SETTINGS, name);
+		return;
+	}
+	settings_replace(&front->settings.extra, list);
+	settings_replace(&back->settings.extra, list);
+	settings_unref(list);
+}
+
+/* RESET leads the server to its own value, and the client to what it asked for at startup: the
+ * difference is brought to the server in front of the next statement. */
+static void reset_extra(struct pg_front *front, struct pg_back *back, const char *name)
+{
+	struct settings_table *table = front->worker->settings;
+	const struct settings *list;
+	const char *startup = settings_get(front->startup_reported, name);
+
+	if (settings_get(back->settings.reported, name)) {
+		if (startup &&
+			settings_with(table, front->settings.reported, name, startup, &list) == 0) {
+			front->retell |= list != front->settings.reported;
+			settings_replace(&front->settings.reported, list);
+			settings_unref(list);
+		}
+		return;
+	}
+	if (settings_with(table, back->settings.extra, name, NULL, &list) == 0) {
+		settings_replace(&back->settings.extra, list);
+		settings_unref(list);
+	}
+	const char *value = settings_get(front->startup_extra, name);
+	if (settings_with(table, front->settings.extra, name, value, &list) == 0) {
+		settings_replace(&front->settings.extra, list);
+		settings_unref(list);
+	}
+}
+
+static void reset_all(struct pg_front *front, struct pg_back *back)
+{
+	const struct settings *empty = settings_empty(front->worker->settings);
+
+	settings_replace(&back->settings.extra, empty);
+	settings_unref(empty);
+	settings_replace(&front->settings.extra, front->startup_extra);
+	front->retell |= front->settings.reported != front->startup_reported;
+	settings_replace(&front->settings.reported, front->startup_reported);
+	pin_end(back, PIN_SETTINGS, NULL);
+}
+
+static void discard_all(struct pg_front *front, struct pg_back *back)
+{
+	reset_all(front, back);
+	client_statements_clear(&front->statements);
+	prepared_clear(&back->prepared);
+	back->unnamed_number = 0;
+	pins_clear(back);
+	back->base.dirty = front->session_mode;
+}
+
+static void set_config(struct pg_front *front, struct pg_back *back, const struct effect *effect)
+{
+	const char *value = effect->param > 0 ? front->bound_value : effect->value;
+
+	if (effect->name && value)
+		set_extra(front, back, effect->name, '\'', value);
+	else
+		pin_add(back, PIN_SETTINGS, effect->name);
+}
+
+static void deallocate(struct pg_front *front, struct pg_back *back, const char *name)
+{
+	struct client_statement *cs = client_statement_find(&front->statements, name);
+
+	if (cs)
+		client_statement_drop(&front->statements, cs);
+	pin_end(back, PIN_PREPARE, name);
+}
+
+static void deallocate_all(struct pg_front *front, struct pg_back *back)
+{
+	client_statements_clear(&front->statements);
+	prepared_clear(&back->prepared);
+	back->unnamed_number = 0;
+	pin_end(back, PIN_PREPARE, NULL);
+}
+
+/* What one statement did, now that it has succeeded. */
+static void apply(struct pg_front *front, struct pg_back *back, const struct effect *effect)
+{
+	switch (effect->kind) {
+	case EFFECT_SET:
+		set_extra(front, back, effect->name, '=', effect->value);
+		break;
+	case EFFECT_RESET:
+		reset_extra(front, back, effect->name);
+		break;
+	case EFFECT_RESET_ALL:
+		reset_all(front, back);
+		break;
+	case EFFECT_SET_CONFIG:
+		set_config(front, back, effect);
+		break;
+	case EFFECT_SESSION_AUTHORIZATION:
+		pin_add(back, PIN_AUTHORIZATION, NULL);
+		break;
+	case EFFECT_DISCARD_ALL:
+		discard_all(front, back);
+		break;
+	case EFFECT_DISCARD_TEMP:
+		pin_end(back, PIN_TEMP, NULL);
+		break;
+	case EFFECT_PREPARE:
+		pin_add(back, PIN_PREPARE, effect->name);
+		break;
+	case EFFECT_DEALLOCATE:
+		deallocate(front, back, effect->name);
+		break;
+	case EFFECT_DEALLOCATE_ALL:
+		deallocate_all(front, back);
+		break;
+	case EFFECT_LISTEN:
+		pin_add(back, PIN_LISTEN, effect->name);
+		break;
+	case EFFECT_UNLISTEN:
+		pin_end(back, PIN_LISTEN, effect->name);
+		break;
+	case EFFECT_UNLISTEN_ALL:
+		pin_end(back, PIN_LISTEN, NULL);
+		break;
+	case EFFECT_TEMP:
+		pin_add(back, PIN_TEMP, NULL);
+		break;
+	case EFFECT_HOLD_CURSOR:
+		pin_add(back, PIN_CURSOR, effect->name);
+		break;
+	case EFFECT_CLOSE:
+		pin_end(back, PIN_CURSOR, effect->name);
+		break;
+	case EFFECT_CLOSE_ALL:
+		pin_end(back, PIN_CURSOR, NULL);
+		break;
+	case EFFECT_ADVISORY_LOCK:
+		pin_add(back, PIN_LOCK, NULL);
+		break;
+	case EFFECT_ADVISORY_UNLOCK_ALL:
+		pin_end(back, PIN_LOCK, NULL);
+		break;
+	case EFFECT_LOAD:
+		pin_add(back, PIN_LOAD, NULL);
+		break;
+	case EFFECT_ROLLBACK_TO:
+		/* Which of the settings since the savepoint are left cannot be told. */
+		if (front->settings.extra != front->settings.extra_before)
+			pin_add(back, PIN_SETTINGS, NULL);
+		break;
+	case EFFECT_SET_LOCAL:
+	case EFFECT_EXECUTE:
+	case EFFECT_ADVISORY_UNLOCK:
+		break;
+	}
+}
+
+/* The transaction's settings stay, or go. */
+static void settle(struct session_settings *settings, bool kept)
+{
+	if (kept)
+		settings_replace(&settings->extra_before, settings->extra);
+	else
+		settings_replace(&settings->extra, settings->extra_before);
+}
+
+static void settle_both(struct pg_front *front, struct pg_back *back, bool kept)
+{
+	if (front->settings.extra_before != front->settings.extra)
+		settle(&front->settings, kept);
+	if (back->settings.extra_before != back->settings.extra)
+		settle(&back->settings, kept);
+}
+
+void effects_command(struct pg_front *front, struct pg_back *back, const char *tag)
+{
+	const struct expectation *e = expectations_first(&back->expected);
+	unsigned index = e->kind == EXPECT_QUERY ? front->statement_index++ : 0;
+	const struct scan *scan = e->effectful ? front->effects : NULL;
+
+	for (unsigned i = 0; scan && i < scan->n_effects; i++) {
+		if (scan->effects[i].statement == index)
+			apply(front, back, &scan->effects[i]);
+	}
+	if (scan && scan->overflow)
+		pin_add(back, PIN_SETTINGS, NULL);
+	if (strcmp(tag, "COMMIT") == 0)
+		settle_both(front, back, true);
+	else if (strcmp(tag, "ROLLBACK") == 0 && !(scan && scan->n_effects))
+		settle_both(front, back, false);
+}
+
+void effects_ready(struct pg_front *front, struct pg_back *back)
+{
+	if (back->status == 'I')
+		settle_both(front, back, !back->erred);
+}

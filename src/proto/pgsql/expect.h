@@ -1,0 +1,62 @@
+/*
+ * What is still to come from a server: one entry per message that was sent to it, in order. Answers
+ * are matched against the first entry, so that each reaches whom it belongs to, weir's own are
+ * swallowed, and everything that a Parse or Close changes in weir's books is undone when an error
+ * makes the server skip it.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proto/pgsql/statements.h"
+#include "util/check.h"
+
+enum expect_kind {
+	EXPECT_QUERY,    /* everything up to ReadyForQuery */
+	EXPECT_FUNCTION, /* the same, for a FunctionCall */
+	EXPECT_SYNC,     /* ReadyForQuery */
+	EXPECT_PARSE,
+	EXPECT_BIND,
+	EXPECT_DESCRIBE,
+	EXPECT_EXECUTE,
+	EXPECT_CLOSE,
+	EXPECT_COPY_END,    /* CopyDone or CopyFail: no answer of its own */
+	EXPECT_LOCAL_PARSE, /* answered by weir when its turn comes: ParseComplete */
+	EXPECT_LOCAL_CLOSE, /* ... CloseComplete */
+};
+
+struct expectation {
+	enum expect_kind kind;
+	bool own;                    /* asked by weir: the answer is swallowed */
+	bool effectful;              /* the client's, and the scan in front->effects is about it */
+	struct statement *statement; /* PARSE, CLOSE under weir's name; BIND; a reference */
+	struct client_statement *client; /* PARSE, LOCAL_PARSE: the name given; a reference */
+};
+
+/* A ring that grows up to EXPECT_MAX. */
+#define EXPECT_MAX 32768
+
+struct expectations {
+	struct expectation *ring;
+	size_t cap, first, len;
+};
+
+void expectations_clear(struct expectations *e);
+
+/* The entry to be answered next, or NULL. Valid until the next push. */
+struct expectation *expectations_first(const struct expectations *e);
+struct expectation *expectations_at(const struct expectations *e, size_t index);
+
+/* Room for `n` more entries? False if memory or the limit does not allow: wait for answers. */
+MUST_USE bool expectations_reserve(struct expectations *e, size_t n);
+
+/* Appends an entry, for which room was reserved; takes over the references in it. */
+void expectations_push(struct expectations *e, struct expectation item);
+
+/* Drops the first entry and its references. */
+void expectations_pop(struct expectations *e);
+
+/* Takes out the entry at `index`. */
+void expectations_remove(struct expectations *e, size_t index);

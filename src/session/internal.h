@@ -1,0 +1,108 @@
+/*
+ * The struct of a client, and what the files of this folder call of each other: sessions.c (all clients of a worker),
+ * session.c (from accept to close), relay.c (bytes between client and server), limits.c (the clocks).
+ */
+#pragma once
+
+#include "session/session.h"
+
+/* What a client can be in. Moves: session.c. */
+enum session_state {
+	SESSION_LOGIN,	 /* has not proved who it is, or waits for its greeting */
+	SESSION_IDLE,	 /* holds nothing, wants nothing */
+	SESSION_WAITING, /* in its pool's queue */
+	SESSION_ACTIVE,	 /* holds a server connection */
+	SESSION_CONSOLE,
+	SESSION_CLOSING, /* has been told; until it hangs up, or a moment later */
+	SESSION_CLOSED,	 /* gone; the memory follows */
+};
+
+struct session {
+	struct stream stream;
+	struct list link; /* in sessions->all */
+	struct map_node by_key; /* in sessions->by_key, once welcomed */
+	struct sessions *owner;
+	struct front *front;
+	struct pool *pool;     /* once accepted */
+	struct server *server; /* held; its holder is this */
+	struct waiter waiter;
+	struct buf kept; /* received, but not used yet */
+	struct timer timer;
+	struct deferred freeing;
+	enum session_state state;
+	uint32_t id;
+	uint8_t access;	   /* of a console client */
+	bool registered;   /* in by_key */
+	bool too_many;	   /* max_clients was reached when it came */
+	bool blocked;	   /* cannot use more input at present */
+	bool throttled;	   /* the server is not read: the client does not take what there is */
+	bool session_mode; /* keeps its server connection to the end */
+	bool doomed;	   /* to be closed at its next idle moment, for doom_reason */
+	bool request_open; /* the server works on something */
+	bool cancelled;	   /* ... and query_timeout has had it cancelled */
+	enum reason doom_reason;
+	/* The account's and database's clocks. */
+	usec_t pool_timeout, query_timeout, transaction_timeout, idle_in_transaction_timeout,
+		client_idle_timeout;
+	usec_t state_since, request_since, transaction_since; /* 0: none */
+	usec_t connected_wall;
+	char peer_text[ADDRESS_TEXT_SIZE];
+};
+
+struct sessions {
+	struct sessions_host host;
+	const struct config *config;
+	struct list all;
+	struct map by_key;
+	size_t n_sessions;
+	bool draining;
+	struct log_limit log_limit; /* for what clients can provoke */
+};
+
+/* --- session.c --- */
+
+/* The one place that changes the state: checked against the allowed moves, and traced. */
+void session_move(struct session *s, enum session_state state);
+
+/* Ends the session for that reason; what it holds is given back. The memory follows later. */
+void session_close(struct session *s, enum reason reason);
+
+/* The same after the client has been told: waits for it to hang up, for a moment. */
+void session_end(struct session *s, enum reason reason);
+
+/* Tells the client `refusal` as its last words, and ends. */
+void session_dismiss(struct session *s, enum reason reason, const char *detail);
+
+/* The verdicts of a login. False: the session has ended. */
+bool session_identify(struct session *s);
+bool session_admit(struct session *s);
+
+/* Its limits and clocks, as the configuration has them now. False: its database or account is gone. */
+bool session_configure(struct session *s);
+
+void session_free(struct session *s);
+
+/* --- relay.c --- */
+void relay_client_readable(struct stream *stream, void *arg);
+void relay_client_drained(struct stream *stream, void *arg);
+
+/* Goes on with the input that is kept. */
+void relay_pump_kept(struct session *s);
+
+void relay_waiter_done(struct waiter *w, struct server *server, const struct refusal *refusal);
+
+/* The server connection is taken from the client, which is told `refusal` in place of answers that will not come, or with its
+ * next statement if it was in a transaction. The connection is closed (`reason`), or abandoned if reason is 0. */
+void relay_take_server(struct session *s, const struct refusal *refusal, enum reason reason);
+
+/* Cancels what the client runs, or ends its wait. */
+void relay_cancel(struct session *s, enum reason why);
+
+/* Gives the server connection back if nothing ties it to the client; acts on a doom. */
+void relay_settle(struct session *s);
+
+/* --- limits.c --- */
+void limits_fired(void *arg);
+
+/* To be called whenever the state, or what the server works on, may have changed. */
+void limits_update(struct session *s);

@@ -1,0 +1,104 @@
+/*
+ * The clocks of a client: login, query, transaction, idle in transaction, idle. One lazily armed timer for all: renewing a
+ * deadline is a store.
+ */
+#include "session/internal.h"
+
+/* A cancelled statement that does not end: its server connection is given up. */
+#define CANCEL_PATIENCE (10 * USEC_PER_SEC)
+
+/* Which clock of the session ends when; the reason says which. */
+struct limit {
+	usec_t deadline;
+	enum reason reason;
+};
+
+static void consider(struct limit *first, usec_t since, usec_t duration, enum reason reason)
+{
+	usec_t deadline = since ? clock_deadline(since, duration) : USEC_NEVER;
+
+	if (deadline < first->deadline)
+		*first = (struct limit){.deadline = deadline, .reason = reason};
+}
+
+static struct limit first_limit(const struct session *s)
+{
+	struct limit first = {.deadline = USEC_NEVER};
+	usec_t login_timeout = s->owner->config->client_login_timeout;
+
+	switch (s->state) {
+	case SESSION_LOGIN:
+		consider(&first, s->state_since, login_timeout, REASON_LOGIN_TIMEOUT);
+		break;
+	case SESSION_IDLE:
+		consider(&first, s->state_since, s->client_idle_timeout, REASON_CLIENT_IDLE_TIMEOUT);
+		break;
+	case SESSION_ACTIVE:
+		if (s->request_open)
+			consider(&first, s->request_since,
+				s->cancelled ? s->query_timeout + CANCEL_PATIENCE : s->query_timeout,
+				REASON_QUERY_TIMEOUT);
+		else if (s->server->back->in_transaction)
+			consider(&first, s->state_since, s->idle_in_transaction_timeout,
+				REASON_IDLE_IN_TRANSACTION_TIMEOUT);
+		else
+			consider(&first, s->state_since, s->client_idle_timeout,
+				REASON_CLIENT_IDLE_TIMEOUT);
+		consider(&first, s->transaction_since, s->transaction_timeout,
+			REASON_TRANSACTION_TIMEOUT);
+		break;
+	case SESSION_WAITING:
+	case SESSION_CONSOLE:
+	case SESSION_CLOSING:
+	case SESSION_CLOSED:
+		break;
+	}
+	return first;
+}
+
+void limits_update(struct session *s)
+{
+	if (s->state == SESSION_CLOSING || s->state == SESSION_CLOSED)
+		return;
+	timer_set(&s->timer, first_limit(s).deadline);
+}
+
+static void query_timed_out(struct session *s, const struct refusal *refusal)
+{
+	if (s->cancelled) {
+		/* It was cancelled, and goes on regardless. */
+		relay_take_server(s, refusal, REASON_SERVER_DIRTY);
+		return;
+	}
+	s->cancelled = true;
+	relay_cancel(s, REASON_QUERY_TIMEOUT);
+	limits_update(s);
+}
+
+void limits_fired(void *arg)
+{
+	struct session *s = arg;
+	struct refusal refusal;
+
+	if (s->state == SESSION_CLOSING) {
+		session_close(s, REASON_CLIENT_LEFT);
+		return;
+	}
+	struct limit limit = first_limit(s);
+	if (limit.deadline > clock_usec()) {
+		limits_update(s);
+		return;
+	}
+	refusal_set(&refusal, limit.reason, NULL);
+	switch (limit.reason) {
+	case REASON_QUERY_TIMEOUT:
+		query_timed_out(s, &refusal);
+		break;
+	case REASON_TRANSACTION_TIMEOUT:
+	case REASON_IDLE_IN_TRANSACTION_TIMEOUT:
+		relay_take_server(s, &refusal, 0);
+		break;
+	default:
+		session_dismiss(s, limit.reason, NULL);
+	}
+}

@@ -1,0 +1,320 @@
+/*
+ * One client from accept to close: its states, its login, its end. The relay in between is relay.c; the clocks are
+ * limits.c.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "session/internal.h"
+#include "util/text.h"
+
+/* How long a client that was told goodbye may take to hang up. */
+#define CLOSING_TIME (2 * USEC_PER_SEC)
+
+/* Lines per second about what clients can provoke. */
+#define LOG_BURST 20
+
+static const char *const state_names[] = {
+	[SESSION_LOGIN] = "login",
+	[SESSION_IDLE] = "idle",
+	[SESSION_WAITING] = "waiting",
+	[SESSION_ACTIVE] = "active",
+	[SESSION_CONSOLE] = "console",
+	[SESSION_CLOSING] = "closing",
+	[SESSION_CLOSED] = "closed",
+};
+
+#define TO(state) (1u << (state))
+
+static const unsigned allowed_moves[] = {
+	[SESSION_LOGIN] = TO(SESSION_IDLE) | TO(SESSION_WAITING) | TO(SESSION_ACTIVE) |
+			  TO(SESSION_CONSOLE) | TO(SESSION_CLOSING) | TO(SESSION_CLOSED),
+	[SESSION_IDLE] = TO(SESSION_WAITING) | TO(SESSION_ACTIVE) | TO(SESSION_CLOSING) |
+			 TO(SESSION_CLOSED),
+	[SESSION_WAITING] = TO(SESSION_LOGIN) | TO(SESSION_IDLE) | TO(SESSION_ACTIVE) |
+			    TO(SESSION_CLOSING) | TO(SESSION_CLOSED),
+	[SESSION_ACTIVE] = TO(SESSION_LOGIN) | TO(SESSION_IDLE) | TO(SESSION_CLOSING) |
+			   TO(SESSION_CLOSED),
+	[SESSION_CONSOLE] = TO(SESSION_CLOSING) | TO(SESSION_CLOSED),
+	[SESSION_CLOSING] = TO(SESSION_CLOSED),
+	[SESSION_CLOSED] = 0,
+};
+
+void session_move(struct session *s, enum session_state state)
+{
+	if (s->state == state)
+		return;
+	CHECK(allowed_moves[s->state] & TO(state));
+	log_debug("client=%u state=%s to=%s", s->id, state_names[s->state], state_names[state]);
+	s->state = state;
+	s->state_since = clock_usec();
+	CHECK((s->server != NULL) == (state == SESSION_ACTIVE));
+}
+
+static void free_later(void *arg)
+{
+	session_free(arg);
+}
+
+void session_free(struct session *s)
+{
+	deferred_cancel(&s->freeing);
+	timer_clear(&s->timer);
+	stream_close(&s->stream);
+	s->front->protocol->front_free(s->front);
+	buf_clear(&s->kept);
+	free(s);
+}
+
+static void log_end(struct session *s, enum reason reason)
+{
+	const struct reason_row *row = reason_row(reason);
+	unsigned dropped;
+
+	/* Health checks and port scans come and go without a word. */
+	if (!row->is_error && !s->front->welcomed && !log_enabled(LOG_LEVEL_DEBUG))
+		return;
+	if (!log_limit_allows(&s->owner->log_limit, LOG_BURST, &dropped))
+		return;
+	char user[64], database[64];
+	log_info("client=%u event=closed reason=%s user=\"%s\" database=\"%s\" peer=%s lines_left_out=%u",
+		s->id, row->name, log_escape(s->front->user, user, sizeof(user)),
+		log_escape(s->front->database, database, sizeof(database)), s->peer_text, dropped);
+}
+
+/* Everything but the stream goes back to where it came from. */
+static void let_go(struct session *s)
+{
+	pool_forget(&s->waiter);
+	if (s->server) {
+		struct server *server = s->server;
+		s->server = NULL;
+		server->holder = NULL;
+		stream_want_read(&server->stream, true);
+		pool_abandon(s->pool, server);
+	}
+	if (s->pool)
+		pool_client_removed(s->pool);
+	s->pool = NULL;
+	if (s->registered)
+		map_remove(&s->owner->by_key, &s->by_key);
+	s->registered = false;
+}
+
+void session_close(struct session *s, enum reason reason)
+{
+	if (s->state == SESSION_CLOSED)
+		return;
+	if (s->state != SESSION_CLOSING)
+		log_end(s, reason);
+	let_go(s);
+	session_move(s, SESSION_CLOSED);
+	timer_clear(&s->timer);
+	stream_close(&s->stream);
+	list_remove(&s->link);
+	s->owner->n_sessions--;
+	if (s->owner->host.closed)
+		s->owner->host.closed(s->owner->host.arg);
+	deferred_schedule(&s->freeing, s->owner->host.loop);
+}
+
+void session_end(struct session *s, enum reason reason)
+{
+	if (s->state == SESSION_CLOSED || s->state == SESSION_CLOSING)
+		return;
+	log_end(s, reason);
+	let_go(s);
+	session_move(s, SESSION_CLOSING);
+	if (!stream_unsent(&s->stream))
+		stream_shutdown(&s->stream);
+	stream_want_read(&s->stream, true);
+	timer_set(&s->timer, clock_usec() + CLOSING_TIME);
+}
+
+void session_dismiss(struct session *s, enum reason reason, const char *detail)
+{
+	struct output *to_client = &s->owner->host.space->to_client;
+	struct refusal refusal;
+
+	if (s->state == SESSION_CLOSED || s->state == SESSION_CLOSING)
+		return;
+	refusal_set(&refusal, reason, detail);
+	s->front->protocol->front_refuse(s->front, &refusal, true, to_client);
+	if (stream_send(&s->stream, to_client) != 0)
+		session_close(s, reason);
+	else
+		session_end(s, reason);
+}
+
+/* --- the login --- */
+
+static bool is_console_name(const struct session *s)
+{
+	const char *const *name = s->front->protocol->console_names;
+
+	while (*name && strcmp(*name, s->front->database) != 0)
+		name++;
+	return *name != NULL;
+}
+
+bool session_identify(struct session *s)
+{
+	const struct config_user *user = config_user(s->owner->config, s->front->user);
+
+	s->front->protocol->front_identify(s->front, user ? user->password : NULL);
+	return true;
+}
+
+static bool admit_to_console(struct session *s)
+{
+	const struct config *config = s->owner->config;
+
+	if (config_list_has(&config->admin_users, s->front->user))
+		s->access = ACCESS_ADMIN | ACCESS_STATS;
+	else if (config_list_has(&config->stats_users, s->front->user))
+		s->access = ACCESS_STATS;
+	if (!s->access) {
+		session_dismiss(s, REASON_NOT_ALLOWED,
+			"the console is for admin_users and stats_users");
+		return false;
+	}
+	s->front->protocol->front_console(s->front);
+	session_move(s, SESSION_CONSOLE);
+	return true;
+}
+
+bool session_configure(struct session *s)
+{
+	const struct config *config = s->owner->config;
+	const struct config_database *database = config_database(config, s->front->database);
+	const struct config_user *user = config_user(config, s->front->user);
+
+	if (!database || !user)
+		return false;
+	struct config_pool limits = config_effective(database, user);
+	s->pool_timeout = limits.pool_timeout;
+	s->query_timeout = limits.query_timeout;
+	s->transaction_timeout = limits.transaction_timeout;
+	s->idle_in_transaction_timeout = limits.idle_in_transaction_timeout;
+	s->client_idle_timeout = limits.client_idle_timeout;
+	return true;
+}
+
+static unsigned count_clients(const struct session *s)
+{
+	unsigned n = 0;
+	struct list *link;
+
+	list_for_each(link, &s->owner->all)
+	{
+		const struct session *other = list_entry(link, struct session, link);
+		n += other->pool && strcmp(other->front->user, s->front->user) == 0;
+	}
+	return n;
+}
+
+/* Why the account may not use the database, or -1. */
+static int refuse_account(const struct session *s, const struct config_user *user)
+{
+	if (s->too_many)
+		return REASON_TOO_MANY_CLIENTS;
+	if (s->owner->draining)
+		return REASON_SHUTDOWN;
+	if (user->databases.n_items && !config_list_has(&user->databases, s->front->database))
+		return REASON_NOT_ALLOWED;
+	if (user->max_clients >= 0 && count_clients(s) >= (unsigned)user->max_clients)
+		return REASON_TOO_MANY_CLIENTS;
+	return -1;
+}
+
+static void dismiss_unknown_database(struct session *s)
+{
+	struct refusal refusal;
+	struct output *to_client = &s->owner->host.space->to_client;
+	struct buf text = {0};
+
+	refusal_set(&refusal, REASON_UNKNOWN_DATABASE, NULL);
+	buf_printf(&text, "database \"%.200s\" does not exist", s->front->database);
+	buf_u8(&text, 0);
+	if (!text.failed)
+		text_copy(refusal.text, sizeof(refusal.text), (char *)text.data);
+	buf_clear(&text);
+	s->front->protocol->front_refuse(s->front, &refusal, true, to_client);
+	if (stream_send(&s->stream, to_client) != 0)
+		session_close(s, REASON_UNKNOWN_DATABASE);
+	else
+		session_end(s, REASON_UNKNOWN_DATABASE);
+}
+
+bool session_admit(struct session *s)
+{
+	const struct config *config = s->owner->config;
+
+	if (is_console_name(s))
+		return admit_to_console(s);
+	const struct config_database *database = config_database(config, s->front->database);
+	const struct config_user *user = config_user(config, s->front->user);
+	if (!database || strcmp(database->url.protocol, s->front->protocol->name) != 0 || !user) {
+		dismiss_unknown_database(s);
+		return false;
+	}
+	int refused = refuse_account(s, user);
+	if (refused >= 0) {
+		session_dismiss(s, (enum reason)refused, NULL);
+		return false;
+	}
+	s->pool = pools_get(s->owner->host.pools, database, s->front->user, user->password);
+	if (!s->pool) {
+		session_dismiss(s, REASON_OUT_OF_MEMORY, NULL);
+		return false;
+	}
+	pool_client_added(s->pool);
+	pool_stats(s->pool)->total.n_logins++;
+	session_configure(s);
+	struct config_pool limits = config_effective(database, user);
+	s->session_mode = limits.pool_mode == POOL_MODE_SESSION;
+	s->front->protocol->front_accept(s->front, pool_proto(s->pool), &limits);
+	return true;
+}
+
+/* --- accept --- */
+
+void sessions_accept(struct sessions *sessions, const struct protocol *protocol, int fd,
+	const struct sockaddr_storage *peer, uint32_t id, bool too_many)
+{
+	const struct sessions_host *host = &sessions->host;
+	struct session *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		goto refuse;
+	s->front = protocol->front_new(host->proto_worker(host->arg, protocol), id);
+	if (!s->front || stream_open(&s->stream, host->loop, fd, NULL, relay_client_readable,
+				 relay_client_drained, s) < 0)
+		goto refuse;
+	s->owner = sessions;
+	s->id = id;
+	s->too_many = too_many;
+	s->connected_wall = clock_wall_usec();
+	s->state_since = clock_usec();
+	address_print(peer, s->peer_text);
+	waiter_init(&s->waiter, relay_waiter_done);
+	deferred_init(&s->freeing, free_later, s);
+	timer_init(&s->timer, host->loop, limits_fired, s);
+	list_append(&sessions->all, &s->link);
+	sessions->n_sessions++;
+	protocol->front_greet(s->front, &host->space->to_client);
+	if (stream_send(&s->stream, &host->space->to_client) != 0)
+		session_close(s, REASON_CLIENT_LOST);
+	else
+		limits_update(s);
+	return;
+refuse:
+	if (s && s->front)
+		protocol->front_free(s->front);
+	free(s);
+	close(fd);
+	if (host->closed)
+		host->closed(host->arg);
+}

@@ -1,0 +1,248 @@
+/* All clients of a worker: cancels, kills, reload, stop, and what the console shows. */
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "session/internal.h"
+#include "util/text.h"
+
+int sessions_new(
+	const struct sessions_host *host, const struct config *config, struct sessions **ret_sessions)
+{
+	struct sessions *sessions = calloc(1, sizeof(*sessions));
+
+	if (!sessions)
+		return -ENOMEM;
+	sessions->host = *host;
+	sessions->config = config;
+	list_init(&sessions->all);
+	map_init(&sessions->by_key);
+	*ret_sessions = sessions;
+	return 0;
+}
+
+void sessions_free(struct sessions *sessions)
+{
+	struct session *s;
+
+	if (!sessions)
+		return;
+	sessions->host.closed = NULL;
+	while ((s = list_first(&sessions->all, struct session, link))) {
+		session_close(s, REASON_SHUTDOWN);
+		session_free(s);
+	}
+	map_clear(&sessions->by_key);
+	free(sessions);
+}
+
+/* Dooms a client, and acts on it if it is idle already. */
+static void doom(struct session *s, enum reason reason)
+{
+	s->doomed = true;
+	s->doom_reason = reason;
+	if (s->state == SESSION_LOGIN && !s->pool)
+		return;
+	relay_settle(s);
+}
+
+void sessions_reload(struct sessions *sessions, const struct config *config)
+{
+	struct list *link, *next;
+
+	sessions->config = config;
+	list_for_each_safe(link, next, &sessions->all)
+	{
+		struct session *s = list_entry(link, struct session, link);
+		if (!s->pool)
+			continue;
+		if (!session_configure(s))
+			doom(s, REASON_DATABASE_REMOVED);
+		else
+			limits_update(s);
+	}
+}
+
+static bool same_key(const struct map_node *node, const void *key)
+{
+	const struct cancel_key *mine = &container_of(node, struct session, by_key)->front->key;
+	const struct cancel_key *theirs = key;
+
+	return mine->id == theirs->id && mine->secret_len == theirs->secret_len &&
+	       bytes_equal_secret(mine->secret, theirs->secret, mine->secret_len);
+}
+
+void sessions_cancel(struct sessions *sessions, const struct cancel_key *key)
+{
+	struct map_node *node = map_find(&sessions->by_key, key->id, same_key, key);
+
+	if (node)
+		relay_cancel(container_of(node, struct session, by_key), REASON_CANCELLED);
+}
+
+static struct session *find(struct sessions *sessions, uint32_t id)
+{
+	struct list *link;
+
+	list_for_each(link, &sessions->all)
+	{
+		struct session *s = list_entry(link, struct session, link);
+		if (s->id == id)
+			return s;
+	}
+	return NULL;
+}
+
+bool sessions_kill(struct sessions *sessions, uint32_t id)
+{
+	struct session *s = find(sessions, id);
+
+	if (s)
+		session_dismiss(s, REASON_KILLED, NULL);
+	return s != NULL;
+}
+
+void sessions_console_reply(
+	struct sessions *sessions, uint32_t session_id, const struct result *result)
+{
+	struct session *s = find(sessions, session_id);
+	struct output *to_client = &sessions->host.space->to_client;
+
+	if (!s || s->state != SESSION_CONSOLE)
+		return;
+	s->front->protocol->console_reply(s->front, result, to_client);
+	if (stream_send(&s->stream, to_client) != 0)
+		session_close(s, REASON_CLIENT_LOST);
+	else
+		relay_pump_kept(s);
+}
+
+void sessions_drain(struct sessions *sessions)
+{
+	struct list *link, *next;
+
+	sessions->draining = true;
+	list_for_each_safe(link, next, &sessions->all)
+	{
+		struct session *s = list_entry(link, struct session, link);
+		if (s->state != SESSION_CONSOLE)
+			doom(s, REASON_SHUTDOWN);
+	}
+}
+
+bool sessions_drained(const struct sessions *sessions)
+{
+	struct list *link;
+
+	list_for_each(link, &sessions->all)
+	{
+		const struct session *s = list_entry(link, struct session, link);
+		if (s->pool)
+			return false;
+	}
+	return true;
+}
+
+void sessions_close_all(struct sessions *sessions, enum reason reason)
+{
+	struct list *link, *next;
+
+	list_for_each_safe(link, next, &sessions->all)
+	{
+		struct session *s = list_entry(link, struct session, link);
+		session_dismiss(s, reason, NULL);
+		session_close(s, reason);
+	}
+}
+
+/* --- for the console --- */
+
+static const char *state_name(const struct session *s)
+{
+	switch (s->state) {
+	case SESSION_LOGIN:
+		return "login";
+	case SESSION_WAITING:
+		return "waiting";
+	case SESSION_ACTIVE:
+	case SESSION_CONSOLE:
+		return "active";
+	case SESSION_IDLE:
+	case SESSION_CLOSING:
+	case SESSION_CLOSED:
+		break;
+	}
+	return "idle";
+}
+
+/* Splits "host:port" as address_print() makes it. */
+static void split_address(const char *text, char ret_host[ADDRESS_TEXT_SIZE], int *ret_port)
+{
+	const char *colon = strrchr(text, ':');
+
+	text_copy(ret_host, ADDRESS_TEXT_SIZE, text);
+	*ret_port = 0;
+	if (!colon)
+		return;
+	ret_host[colon - text] = 0;
+	*ret_port = (int)strtol(colon + 1, NULL, 10);
+}
+
+void session_describe(const struct session *s, struct session_info *ret_info)
+{
+	struct sockaddr_storage local = {0};
+	socklen_t len = sizeof(local);
+	char text[ADDRESS_TEXT_SIZE];
+	usec_t now = clock_usec();
+
+	*ret_info = (struct session_info){.id = s->id,
+		.user = s->front->user,
+		.database = s->front->database,
+		.application_name = s->front->protocol->front_setting(s->front, "application_name"),
+		.state = state_name(s),
+		.pin = s->server ? s->server->back->pin : NULL,
+		.connected_wall = s->connected_wall,
+		.request_wall = s->request_since ? clock_wall_usec() - (now - s->request_since)
+						 : s->connected_wall,
+		.waiting = s->state == SESSION_WAITING ? now - s->waiter.since : 0,
+		.console = s->state == SESSION_CONSOLE,
+		.in_transaction = s->server && s->server->back->in_transaction,
+		.n_statements = s->front->protocol->front_n_statements(s->front),
+		.server = s->server};
+	split_address(s->peer_text, ret_info->address, &ret_info->port);
+	if (getsockname(s->stream.fd, (struct sockaddr *)&local, &len) == 0)
+		address_print(&local, text);
+	else
+		text_copy(text, sizeof(text), "");
+	split_address(text, ret_info->local_address, &ret_info->local_port);
+}
+
+void sessions_each(struct sessions *sessions, session_fn fn, void *arg)
+{
+	struct list *link, *next;
+
+	list_for_each_safe(link, next, &sessions->all)
+	{
+		struct session_info info;
+		session_describe(list_entry(link, struct session, link), &info);
+		fn(arg, &info);
+	}
+}
+
+size_t sessions_count(const struct sessions *sessions)
+{
+	return sessions->n_sessions;
+}
+
+size_t sessions_count_logins(const struct sessions *sessions)
+{
+	size_t n = 0;
+	struct list *link;
+
+	list_for_each(link, &sessions->all)
+	{
+		n += list_entry(link, struct session, link)->state == SESSION_LOGIN;
+	}
+	return n;
+}
