@@ -13,6 +13,7 @@
 #include "util/check.h"
 #include "util/clock.h"
 #include "util/log.h"
+#include "util/map.h"
 
 enum pool_mode { POOL_MODE_TRANSACTION, POOL_MODE_SESSION };
 
@@ -58,6 +59,7 @@ struct config_database {
 /* An account that clients log in with: a [user ...] section, a line of auth_file, an admin, or the
  * user of a URL given on the command line. */
 struct config_user {
+	struct map_node node; /* in users_by_name */
 	char *name;
 	char *password; /* plain text or a secret (see auth/secret.h); NULL: none known */
 	struct config_list databases; /* empty: all */
@@ -87,7 +89,9 @@ struct config {
 	size_t n_databases;
 	struct config_user *users;
 	size_t n_users;
-	char *path; /* the file, or NULL when URLs were given */
+	struct map users_by_name;
+	char *path;      /* the file, or NULL when URLs were given */
+	char *auth_path; /* auth_file, found beside it; NULL: none */
 };
 
 /*

@@ -42,6 +42,9 @@ MUST_USE int url_parse(const char *text, struct url *ret_url, struct buf *ret_pr
 
 void url_clear(struct url *url);
 
+/* A copy of its own. Returns 0 or -ENOMEM. */
+MUST_USE int url_copy(const struct url *url, struct url *ret_copy);
+
 /* The value of that parameter, or NULL. */
 const char *url_param(const struct url *url, const char *key);
 

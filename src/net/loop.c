@@ -57,6 +57,11 @@ void loop_free(struct loop *loop)
 	free(loop);
 }
 
+void loop_run_deferred(struct loop *loop)
+{
+	run_deferred(-1, 0, loop);
+}
+
 void loop_run(struct loop *loop)
 {
 	loop->stopping = false;

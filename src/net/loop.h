@@ -66,6 +66,9 @@ void deferred_init(struct deferred *d, deferred_fn fn, void *arg);
 void deferred_schedule(struct deferred *d, struct loop *loop);
 void deferred_cancel(struct deferred *d);
 
+/* Runs what is pending now; for the end, when the loop does not run any more. */
+void loop_run_deferred(struct loop *loop);
+
 /* Calls `fn` for each arrival of that signal. Freed with signal_watch_free(). */
 struct signal_watch;
 typedef void (*signal_fn)(void *arg, int signo);

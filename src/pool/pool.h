@@ -39,6 +39,7 @@ struct pools_host {
 	struct dialler *dialler;
 	struct workspace *space;
 	const struct pools_peer *peers;
+	const struct config *config; /* until pools_reload() */
 	unsigned shard, n_shards;
 	struct proto_worker *(*proto_worker)(void *arg, const struct protocol *protocol);
 	void *arg;
@@ -132,7 +133,7 @@ void pool_client_removed(struct pool *pool);
 /* For the console: counts of this shard, and its connections and waiters. */
 struct pool_counts {
 	unsigned n_clients, n_waiting;
-	unsigned n_idle, n_testing, n_lent, n_cleaning, n_held, n_dialling;
+	unsigned n_idle, n_testing, n_lent, n_cleaning, n_held, n_closing, n_dialling;
 	usec_t oldest_wait; /* how long the oldest waiter has waited; 0: none waits */
 };
 

@@ -21,7 +21,9 @@ enum server_state {
 	SERVER_LENT,     /* a session has it */
 	SERVER_CLEANING, /* being drained, rolled back, reset after its client */
 	SERVER_HELD,     /* at rest and clean, but a cancel is still under way */
+	SERVER_CLOSING,  /* told goodbye; counts until the server has hung up */
 	SERVER_CLOSED,   /* gone; the memory follows */
+	N_SERVER_STATES,
 };
 
 struct server {
@@ -34,7 +36,7 @@ struct server {
 	struct buf kept;    /* received, but not used yet */
 	bool overflow;      /* opened beyond pool_size: closed after overflow_linger unused */
 	bool retired;       /* RECONNECT, a reload: to be closed instead of reused */
-	bool cancel_sent;   /* while cleaning: the running statement was cancelled */
+	bool moved;         /* gone to another shard, with its permission */
 	unsigned n_cancels; /* cancels on dialler threads: nobody else gets it before they end */
 	usec_t opened;      /* monotonic */
 	usec_t opened_wall; /* for people */
@@ -42,8 +44,9 @@ struct server {
 	usec_t idle_since; /* when it was last used, while idle */
 	usec_t deadline;   /* TESTING, CLEANING: when to give up */
 	struct deferred freeing;
-	void *holder;    /* the session that has it; NULL: none */
-	uint64_t n_lent; /* how often it was lent */
+	void (*cancel_over)(struct server *server); /* for the holder; NULL: it does not ask */
+	void *holder;                               /* the session that has it; NULL: none */
+	uint64_t n_lent;                            /* how often it was lent */
 };
 
 const char *server_state_name(enum server_state state);

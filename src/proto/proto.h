@@ -64,12 +64,13 @@ struct front {
 	const char *command;      /* for FRONT_CONSOLE */
 	struct cancel_key key;    /* what reaches this client; written before it is welcomed */
 	struct cancel_key cancel; /* for FRONT_CANCEL */
-	enum reason reason;	 /* why, for FRONT_CLOSE */
-	struct refusal *lost;	 /* how its transaction was lost, until that is told; owned */
+	enum reason reason;       /* why, for FRONT_CLOSE */
+	struct refusal *lost;     /* how its transaction was lost, until that is told; owned */
 	bool welcomed;            /* the login is over */
 	bool mid_message;         /* towards the server: a message was forwarded in part */
 	bool in_request;          /* the client awaits an answer to something */
-	bool failed_transaction; /* its transaction was lost: no statement runs until it rolls back */
+	bool failed_transaction;  /* its transaction was lost: no statement runs until it rolls back
+				   */
 	enum reason instead; /* why weir has its statement cancelled; 0: the client's own wish */
 };
 

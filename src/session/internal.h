@@ -1,6 +1,7 @@
 /*
- * The struct of a client, and what the files of this folder call of each other: sessions.c (all clients of a worker),
- * session.c (from accept to close), relay.c (bytes between client and server), limits.c (the clocks).
+ * The struct of a client, and what the files of this folder call of each other: sessions.c (all
+ * clients of a worker), session.c (from accept to close), relay.c (bytes between client and
+ * server), limits.c (the clocks).
  */
 #pragma once
 
@@ -8,18 +9,18 @@
 
 /* What a client can be in. Moves: session.c. */
 enum session_state {
-	SESSION_LOGIN,	 /* has not proved who it is, or waits for its greeting */
-	SESSION_IDLE,	 /* holds nothing, wants nothing */
+	SESSION_LOGIN,   /* has not proved who it is, or waits for its greeting */
+	SESSION_IDLE,    /* holds nothing, wants nothing */
 	SESSION_WAITING, /* in its pool's queue */
-	SESSION_ACTIVE,	 /* holds a server connection */
+	SESSION_ACTIVE,  /* holds a server connection */
 	SESSION_CONSOLE,
 	SESSION_CLOSING, /* has been told; until it hangs up, or a moment later */
-	SESSION_CLOSED,	 /* gone; the memory follows */
+	SESSION_CLOSED,  /* gone; the memory follows */
 };
 
 struct session {
 	struct stream stream;
-	struct list link; /* in sessions->all */
+	struct list link;       /* in sessions->all */
 	struct map_node by_key; /* in sessions->by_key, once welcomed */
 	struct sessions *owner;
 	struct front *front;
@@ -31,15 +32,15 @@ struct session {
 	struct deferred freeing;
 	enum session_state state;
 	uint32_t id;
-	uint8_t access;	   /* of a console client */
+	uint8_t access;    /* of a console client */
 	bool registered;   /* in by_key */
-	bool too_many;	   /* max_clients was reached when it came */
-	bool blocked;	   /* cannot use more input at present */
-	bool throttled;	   /* the server is not read: the client does not take what there is */
+	bool too_many;     /* max_clients was reached when it came */
+	bool blocked;      /* cannot use more input at present */
+	bool throttled;    /* the server is not read: the client does not take what there is */
 	bool session_mode; /* keeps its server connection to the end */
-	bool doomed;	   /* to be closed at its next idle moment, for doom_reason */
+	bool doomed;       /* to be closed at its next idle moment, for doom_reason */
 	bool request_open; /* the server works on something */
-	bool cancelled;	   /* ... and query_timeout has had it cancelled */
+	bool cancelled;    /* ... and query_timeout has had it cancelled */
 	enum reason doom_reason;
 	/* The account's and database's clocks. */
 	usec_t pool_timeout, query_timeout, transaction_timeout, idle_in_transaction_timeout,
@@ -77,7 +78,8 @@ void session_dismiss(struct session *s, enum reason reason, const char *detail);
 bool session_identify(struct session *s);
 bool session_admit(struct session *s);
 
-/* Its limits and clocks, as the configuration has them now. False: its database or account is gone. */
+/* Its limits and clocks, as the configuration has them now. False: its database or account is gone.
+ */
 bool session_configure(struct session *s);
 
 void session_free(struct session *s);
@@ -91,8 +93,9 @@ void relay_pump_kept(struct session *s);
 
 void relay_waiter_done(struct waiter *w, struct server *server, const struct refusal *refusal);
 
-/* The server connection is taken from the client, which is told `refusal` in place of answers that will not come, or with its
- * next statement if it was in a transaction. The connection is closed (`reason`), or abandoned if reason is 0. */
+/* The server connection is taken from the client, which is told `refusal` in place of answers that
+ * will not come, or with its next statement if it was in a transaction. The connection is closed
+ * (`reason`), or abandoned if reason is 0. */
 void relay_take_server(struct session *s, const struct refusal *refusal, enum reason reason);
 
 /* Cancels what the client runs, or ends its wait. */

@@ -1,6 +1,6 @@
 /*
- * The clocks of a client: login, query, transaction, idle in transaction, idle. One lazily armed timer for all: renewing a
- * deadline is a store.
+ * The clocks of a client: login, query, transaction, idle in transaction, idle. One lazily armed
+ * timer for all: renewing a deadline is a store.
  */
 #include "session/internal.h"
 
@@ -31,12 +31,14 @@ static struct limit first_limit(const struct session *s)
 		consider(&first, s->state_since, login_timeout, REASON_LOGIN_TIMEOUT);
 		break;
 	case SESSION_IDLE:
-		consider(&first, s->state_since, s->client_idle_timeout, REASON_CLIENT_IDLE_TIMEOUT);
+		consider(
+			&first, s->state_since, s->client_idle_timeout, REASON_CLIENT_IDLE_TIMEOUT);
 		break;
 	case SESSION_ACTIVE:
 		if (s->request_open)
 			consider(&first, s->request_since,
-				s->cancelled ? s->query_timeout + CANCEL_PATIENCE : s->query_timeout,
+				s->cancelled ? s->query_timeout + CANCEL_PATIENCE
+					     : s->query_timeout,
 				REASON_QUERY_TIMEOUT);
 		else if (s->server->back->in_transaction)
 			consider(&first, s->state_since, s->idle_in_transaction_timeout,

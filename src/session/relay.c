@@ -1,6 +1,7 @@
 /*
- * The relay between a client and the server connection it holds: receives, lets the protocol say what goes where, sends, and
- * gives the connection back when nothing ties it to the client any more. Nothing here knows which protocol it is.
+ * The relay between a client and the server connection it holds: receives, lets the protocol say
+ * what goes where, sends, and gives the connection back when nothing ties it to the client any
+ * more. Nothing here knows which protocol it is.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -86,8 +87,9 @@ static void note_progress(struct session *s)
 		s->cancelled = false;
 		s->front->instead = 0;
 		if (!back->in_transaction)
-			total->transaction_usec += (uint64_t)(
-				now - (s->transaction_since ? s->transaction_since : s->request_since));
+			total->transaction_usec +=
+				(uint64_t)(now - (s->transaction_since ? s->transaction_since
+								       : s->request_since));
 		s->state_since = now;
 	}
 	s->request_open = open;
@@ -189,7 +191,8 @@ static void server_lost(struct session *s)
 
 /* --- sending --- */
 
-/* Sends what was gathered for both sides. False: the session has lost one of them, and was dealt with. */
+/* Sends what was gathered for both sides. False: the session has lost one of them, and was dealt
+ * with. */
 static bool flush(struct session *s)
 {
 	struct workspace *w = space(s);
@@ -197,7 +200,8 @@ static bool flush(struct session *s)
 	if (s->server && w->to_server.total) {
 		int r = stream_send(&s->server->stream, &w->to_server);
 		if (r != 0) {
-			/* What the server said before it went is still to be read: that comes as its end. */
+			/* What the server said before it went is still to be read: that comes as
+			 * its end. */
 			log_debug("client=%u event=server_send_failed", s->id);
 		}
 	}
@@ -288,7 +292,8 @@ static bool act(struct session *s, enum front_verdict verdict)
 	return false;
 }
 
-/* The client's own cancel is still under way on the connection it holds: its next statement must not meet it. */
+/* The client's own cancel is still under way on the connection it holds: its next statement must
+ * not meet it. */
 static bool cancel_is_under_way(const struct session *s)
 {
 	return s->server && s->server->n_cancels && s->server->back->at_rest;

@@ -1,6 +1,6 @@
 /*
- * One client from accept to close: its states, its login, its end. The relay in between is relay.c; the clocks are
- * limits.c.
+ * One client from accept to close: its states, its login, its end. The relay in between is relay.c;
+ * the clocks are limits.c.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -31,12 +31,12 @@ static const char *const state_names[] = {
 static const unsigned allowed_moves[] = {
 	[SESSION_LOGIN] = TO(SESSION_IDLE) | TO(SESSION_WAITING) | TO(SESSION_ACTIVE) |
 			  TO(SESSION_CONSOLE) | TO(SESSION_CLOSING) | TO(SESSION_CLOSED),
-	[SESSION_IDLE] = TO(SESSION_WAITING) | TO(SESSION_ACTIVE) | TO(SESSION_CLOSING) |
-			 TO(SESSION_CLOSED),
+	[SESSION_IDLE] =
+		TO(SESSION_WAITING) | TO(SESSION_ACTIVE) | TO(SESSION_CLOSING) | TO(SESSION_CLOSED),
 	[SESSION_WAITING] = TO(SESSION_LOGIN) | TO(SESSION_IDLE) | TO(SESSION_ACTIVE) |
 			    TO(SESSION_CLOSING) | TO(SESSION_CLOSED),
-	[SESSION_ACTIVE] = TO(SESSION_LOGIN) | TO(SESSION_IDLE) | TO(SESSION_CLOSING) |
-			   TO(SESSION_CLOSED),
+	[SESSION_ACTIVE] =
+		TO(SESSION_LOGIN) | TO(SESSION_IDLE) | TO(SESSION_CLOSING) | TO(SESSION_CLOSED),
 	[SESSION_CONSOLE] = TO(SESSION_CLOSING) | TO(SESSION_CLOSED),
 	[SESSION_CLOSING] = TO(SESSION_CLOSED),
 	[SESSION_CLOSED] = 0,
@@ -79,7 +79,8 @@ static void log_end(struct session *s, enum reason reason)
 	if (!log_limit_allows(&s->owner->log_limit, LOG_BURST, &dropped))
 		return;
 	char user[64], database[64];
-	log_info("client=%u event=closed reason=%s user=\"%s\" database=\"%s\" peer=%s lines_left_out=%u",
+	log_info("client=%u event=closed reason=%s user=\"%s\" database=\"%s\" peer=%s "
+		 "lines_left_out=%u",
 		s->id, row->name, log_escape(s->front->user, user, sizeof(user)),
 		log_escape(s->front->database, database, sizeof(database)), s->peer_text, dropped);
 }
@@ -176,8 +177,8 @@ static bool admit_to_console(struct session *s)
 	else if (config_list_has(&config->stats_users, s->front->user))
 		s->access = ACCESS_STATS;
 	if (!s->access) {
-		session_dismiss(s, REASON_NOT_ALLOWED,
-			"the console is for admin_users and stats_users");
+		session_dismiss(
+			s, REASON_NOT_ALLOWED, "the console is for admin_users and stats_users");
 		return false;
 	}
 	s->front->protocol->front_console(s->front);
@@ -207,8 +208,7 @@ static unsigned count_clients(const struct session *s)
 	unsigned n = 0;
 	struct list *link;
 
-	list_for_each(link, &s->owner->all)
-	{
+	list_for_each (link, &s->owner->all) {
 		const struct session *other = list_entry(link, struct session, link);
 		n += other->pool && strcmp(other->front->user, s->front->user) == 0;
 	}

@@ -98,6 +98,9 @@ struct session_info {
 typedef void (*session_fn)(void *arg, const struct session_info *info);
 void sessions_each(struct sessions *sessions, session_fn fn, void *arg);
 
+/* Bytes that one idle client takes in here, without what its protocol keeps. */
+size_t session_size(void);
+
 /* How many clients there are, and how many of them have not finished their login. */
 size_t sessions_count(const struct sessions *sessions);
 size_t sessions_count_logins(const struct sessions *sessions);

@@ -7,8 +7,8 @@
 #include "session/internal.h"
 #include "util/text.h"
 
-int sessions_new(
-	const struct sessions_host *host, const struct config *config, struct sessions **ret_sessions)
+int sessions_new(const struct sessions_host *host, const struct config *config,
+	struct sessions **ret_sessions)
 {
 	struct sessions *sessions = calloc(1, sizeof(*sessions));
 
@@ -52,8 +52,7 @@ void sessions_reload(struct sessions *sessions, const struct config *config)
 	struct list *link, *next;
 
 	sessions->config = config;
-	list_for_each_safe(link, next, &sessions->all)
-	{
+	list_for_each_safe (link, next, &sessions->all) {
 		struct session *s = list_entry(link, struct session, link);
 		if (!s->pool)
 			continue;
@@ -85,8 +84,7 @@ static struct session *find(struct sessions *sessions, uint32_t id)
 {
 	struct list *link;
 
-	list_for_each(link, &sessions->all)
-	{
+	list_for_each (link, &sessions->all) {
 		struct session *s = list_entry(link, struct session, link);
 		if (s->id == id)
 			return s;
@@ -123,8 +121,7 @@ void sessions_drain(struct sessions *sessions)
 	struct list *link, *next;
 
 	sessions->draining = true;
-	list_for_each_safe(link, next, &sessions->all)
-	{
+	list_for_each_safe (link, next, &sessions->all) {
 		struct session *s = list_entry(link, struct session, link);
 		if (s->state != SESSION_CONSOLE)
 			doom(s, REASON_SHUTDOWN);
@@ -135,8 +132,7 @@ bool sessions_drained(const struct sessions *sessions)
 {
 	struct list *link;
 
-	list_for_each(link, &sessions->all)
-	{
+	list_for_each (link, &sessions->all) {
 		const struct session *s = list_entry(link, struct session, link);
 		if (s->pool)
 			return false;
@@ -148,8 +144,7 @@ void sessions_close_all(struct sessions *sessions, enum reason reason)
 {
 	struct list *link, *next;
 
-	list_for_each_safe(link, next, &sessions->all)
-	{
+	list_for_each_safe (link, next, &sessions->all) {
 		struct session *s = list_entry(link, struct session, link);
 		session_dismiss(s, reason, NULL);
 		session_close(s, reason);
@@ -222,8 +217,7 @@ void sessions_each(struct sessions *sessions, session_fn fn, void *arg)
 {
 	struct list *link, *next;
 
-	list_for_each_safe(link, next, &sessions->all)
-	{
+	list_for_each_safe (link, next, &sessions->all) {
 		struct session_info info;
 		session_describe(list_entry(link, struct session, link), &info);
 		fn(arg, &info);
@@ -240,9 +234,13 @@ size_t sessions_count_logins(const struct sessions *sessions)
 	size_t n = 0;
 	struct list *link;
 
-	list_for_each(link, &sessions->all)
-	{
+	list_for_each (link, &sessions->all) {
 		n += list_entry(link, struct session, link)->state == SESSION_LOGIN;
 	}
 	return n;
+}
+
+size_t session_size(void)
+{
+	return sizeof(struct session);
 }

@@ -1,5 +1,6 @@
 /*
- * The console's clients: their commands come as simple or extended queries, the answers are rows without a protocol.
+ * The console's clients: their commands come as simple or extended queries, the answers are rows
+ * without a protocol.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -17,11 +18,11 @@
 #define OID_NUMERIC 1700
 
 struct console {
-	char *parsed;  /* the last Parse; all statements and portals are that one */
-	char *command; /* what runs, for front->command */
-	bool simple;   /* it came in a Query, which ReadyForQuery ends */
+	char *parsed;   /* the last Parse; all statements and portals are that one */
+	char *command;  /* what runs, for front->command */
+	bool simple;    /* it came in a Query, which ReadyForQuery ends */
 	bool described; /* its RowDescription was asked for and waits for the result */
-	bool executed;	/* its rows were asked for */
+	bool executed;  /* its rows were asked for */
 	bool have_result;
 	bool skipping;
 	struct buf description, rows; /* of the result, for a Describe and an Execute */
@@ -248,7 +249,8 @@ static enum front_verdict parse(struct pg_front *front, struct reader *r, struct
 	reader_cstr(r, NULL);
 	const char *text = reader_cstr(r, NULL);
 	if (!text)
-		return front_end(front, REASON_PROTOCOL_VIOLATION, "invalid Parse message", to_client);
+		return front_end(
+			front, REASON_PROTOCOL_VIOLATION, "invalid Parse message", to_client);
 	free(c->parsed);
 	c->parsed = strdup(text);
 	c->have_result = false;
@@ -258,7 +260,8 @@ static enum front_verdict parse(struct pg_front *front, struct reader *r, struct
 	return FRONT_MORE;
 }
 
-static enum front_verdict describe(struct pg_front *front, struct reader *r, struct output *to_client)
+static enum front_verdict describe(
+	struct pg_front *front, struct reader *r, struct output *to_client)
 {
 	if (reader_u8(r) == 'S')
 		output_copy(to_client, (uint8_t[]){'t', 0, 0, 0, 6, 0, 0}, 7);
@@ -295,7 +298,8 @@ static enum front_verdict extended(
 	case 'H':
 		return FRONT_MORE;
 	default:
-		return front_end(front, REASON_PROTOCOL_VIOLATION, "unknown message type", to_client);
+		return front_end(
+			front, REASON_PROTOCOL_VIOLATION, "unknown message type", to_client);
 	}
 }
 
@@ -311,7 +315,8 @@ static enum front_verdict message(
 		return extended(front, type, r, to_client);
 	const char *text = reader_cstr(r, NULL);
 	if (!text)
-		return front_end(front, REASON_PROTOCOL_VIOLATION, "invalid Query message", to_client);
+		return front_end(
+			front, REASON_PROTOCOL_VIOLATION, "invalid Query message", to_client);
 	if (is_empty(text)) {
 		pg_send_empty(to_client, 'I');
 		pg_send_ready(to_client, 'I');
@@ -337,8 +342,8 @@ enum front_verdict console_from_client(
 		if (outcome == PG_HEADER_SHORT)
 			return FRONT_MORE;
 		if (outcome == PG_HEADER_BAD || h.total > COMMAND_MAX)
-			return front_end(
-				front, REASON_PROTOCOL_VIOLATION, "the command is too long", to_client);
+			return front_end(front, REASON_PROTOCOL_VIOLATION,
+				"the command is too long", to_client);
 		if (in->len < h.total)
 			return FRONT_MORE;
 		reader_init(&r, in->data + PG_HEADER, h.total - PG_HEADER);

@@ -1,6 +1,7 @@
 /*
- * What libpq does for weir: logging in to servers, with every method, option and password file that it knows; and
- * cancelling. The only place that sees libpq. All but the handle's functions may block: dialler threads call them.
+ * What libpq does for weir: logging in to servers, with every method, option and password file that
+ * it knows; and cancelling. The only place that sees libpq. All but the handle's functions may
+ * block: dialler threads call them.
  */
 #pragma once
 
@@ -15,14 +16,16 @@
 struct pgsql_handle {
 	uint32_t process_id;
 	struct buf parameters; /* what the server reported: name NUL value NUL ... */
-	void *conn;	       /* PGconn *: kept for the end; owns libpq's own descriptor and the SSL */
-	void *cancel;	       /* PGcancel * */
+	void *conn;   /* PGconn *: kept for the end; owns libpq's own descriptor and the SSL */
+	void *cancel; /* PGcancel * */
 	/* Packed by another worker: settings that were made besides, in the same form. */
 	struct buf extra;
-	bool leftover; /* statements of that worker are still prepared, under names that another one may give too */
+	bool leftover; /* statements of that worker are still prepared, under names that another one
+			  may give too */
 };
 
-/* Makes sure that the environment (PGHOST, PGOPTIONS, ...) has no say; password files do. Before threads. */
+/* Makes sure that the environment (PGHOST, PGOPTIONS, ...) has no say; password files do. Before
+ * threads. */
 void pgsql_forget_environment(void);
 
 bool pgsql_url_check(const struct url *url, struct buf *ret_problem);

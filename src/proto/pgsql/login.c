@@ -1,6 +1,7 @@
 /*
- * The client's login, from its first byte to the proof of its password ("Start-up" in the chapter on the message
- * flow). A machine: it takes what the client sent and writes the answers. Which accounts exist, the session knows.
+ * The client's login, from its first byte to the proof of its password ("Start-up" in the chapter
+ * on the message flow). A machine: it takes what the client sent and writes the answers. Which
+ * accounts exist, the session knows.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -18,7 +19,7 @@
 /* PostgreSQL takes passwords of up to 64 kB; so large an answer is of no use to SCRAM or md5. */
 #define PASSWORD_MESSAGE_MAX 8192
 
-#define AUTH_OK	       0
+#define AUTH_OK        0
 #define AUTH_MD5       5
 #define AUTH_SASL      10
 #define AUTH_SASL_MORE 11
@@ -26,11 +27,11 @@
 
 struct login {
 	int n_preambles;
-	bool known;	/* the account exists */
-	bool asked;	/* for the proof */
-	bool sasl;	/* else md5 */
+	bool known; /* the account exists */
+	bool asked; /* for the proof */
+	bool sasl;  /* else md5 */
 	bool sasl_begun;
-	char *secret;	/* for md5 */
+	char *secret; /* for md5 */
 	uint8_t salt[MD5_SALT_SIZE];
 	struct scram_server scram;
 };
@@ -165,7 +166,8 @@ static bool add_startup(struct pg_front *front, const char *name, const char *va
 	return true;
 }
 
-/* One "-c name=value" or "--name=value" of the options; a backslash keeps a blank. Moves *at behind it. */
+/* One "-c name=value" or "--name=value" of the options; a backslash keeps a blank. Moves *at behind
+ * it. */
 static bool read_option(const char **at, struct buf *word)
 {
 	while (**at == ' ' || **at == '\t' || **at == '\n')
@@ -175,7 +177,7 @@ static bool read_option(const char **at, struct buf *word)
 	for (; **at && **at != ' ' && **at != '\t' && **at != '\n'; (*at)++) {
 		if (**at == '\\' && (*at)[1])
 			(*at)++;
-		buf_u8(word, (uint8_t)**at);
+		buf_u8(word, (uint8_t) * *at);
 	}
 	buf_u8(word, 0);
 	return !word->failed;
@@ -195,7 +197,8 @@ static bool add_assignment(struct pg_front *front, char *assignment)
 	return add_startup(front, assignment, equals + 1);
 }
 
-/* The startup parameter "options": the server's command line, of which settings are what clients use. */
+/* The startup parameter "options": the server's command line, of which settings are what clients
+ * use. */
 static bool add_options(struct pg_front *front, const char *options)
 {
 	bool ok = true;
@@ -234,11 +237,12 @@ static bool is_no(const char *value)
 	return false;
 }
 
-/* Takes one parameter; returns NULL, or what is wrong with it. Unknown protocol options are collected. */
+/* Takes one parameter; returns NULL, or what is wrong with it. Unknown protocol options are
+ * collected. */
 static const char *take_parameter(
 	struct pg_front *front, const char *name, const char *value, struct buf *unknown)
 {
-	char **slot = strcmp(name, "user") == 0	      ? &front->user
+	char **slot = strcmp(name, "user") == 0       ? &front->user
 		      : strcmp(name, "database") == 0 ? &front->database
 						      : NULL;
 
@@ -248,14 +252,18 @@ static const char *take_parameter(
 		return *slot ? NULL : "out of memory";
 	}
 	if (strcmp(name, "options") == 0)
-		return add_options(front, value) ? NULL : "invalid command-line argument in options";
+		return add_options(front, value) ? NULL
+						 : "invalid command-line argument in options";
 	if (strcmp(name, "replication") == 0)
-		return is_no(value) ? NULL : "replication connections are not pooled: connect to the server";
+		return is_no(value)
+			       ? NULL
+			       : "replication connections are not pooled: connect to the server";
 	if (text_starts_with(name, "_pq_.")) {
 		buf_cstr(unknown, name);
 		return NULL;
 	}
-	return add_startup(front, name, value) ? NULL : "too many startup parameters, or too long ones";
+	return add_startup(front, name, value) ? NULL
+					       : "too many startup parameters, or too long ones";
 }
 
 /* NegotiateProtocolVersion: what of the client's wishes is not there. */
@@ -351,7 +359,8 @@ static enum front_verdict startup_packet(
 		return FRONT_FLUSH;
 	}
 	if (code >> 16 != 3)
-		return bad_startup(front, "unsupported frontend protocol: weir supports 3.0 to 3.2", to_client);
+		return bad_startup(front, "unsupported frontend protocol: weir supports 3.0 to 3.2",
+			to_client);
 	front->protocol_version = code;
 	return read_startup(front, &r, to_client);
 }
@@ -396,15 +405,19 @@ static enum front_verdict md5_proof(
 	const char *response = reader_cstr(r, NULL);
 
 	if (!reader_done(r))
-		return front_end(front, REASON_PROTOCOL_VIOLATION, "invalid password packet size", to_client);
+		return front_end(front, REASON_PROTOCOL_VIOLATION, "invalid password packet size",
+			to_client);
 	struct login *login = front->login;
-	if (!login->secret || !md5_response_valid(login->secret, front->user, login->salt, response))
+	if (!login->secret ||
+		!md5_response_valid(login->secret, front->user, login->salt, response))
 		return refuse_password(front, to_client);
 	return proved(front, to_client);
 }
 
-/* SASLInitialResponse names the mechanism and has the first message; SASLResponse is the next message. */
-static bool sasl_content(struct login *login, struct reader *r, const uint8_t **ret_data, size_t *ret_len)
+/* SASLInitialResponse names the mechanism and has the first message; SASLResponse is the next
+ * message. */
+static bool sasl_content(
+	struct login *login, struct reader *r, const uint8_t **ret_data, size_t *ret_len)
 {
 	if (!login->sasl_begun) {
 		const char *mechanism = reader_cstr(r, NULL);
@@ -440,7 +453,8 @@ static enum front_verdict sasl_proof(
 	size_t len;
 
 	if (!sasl_content(login, r, &data, &len))
-		return front_end(front, REASON_PROTOCOL_VIOLATION, "malformed SCRAM message", to_client);
+		return front_end(
+			front, REASON_PROTOCOL_VIOLATION, "malformed SCRAM message", to_client);
 	enum scram_outcome outcome = scram_server_step(&login->scram, data, len, &reply, &problem);
 	switch (outcome) {
 	case SCRAM_MORE:
@@ -448,7 +462,8 @@ static enum front_verdict sasl_proof(
 		break;
 	case SCRAM_DONE:
 		send_sasl(AUTH_SASL_END, &reply, to_client);
-		verdict = login->known ? proved(front, to_client) : refuse_password(front, to_client);
+		verdict =
+			login->known ? proved(front, to_client) : refuse_password(front, to_client);
 		break;
 	case SCRAM_REFUSED:
 		verdict = refuse_password(front, to_client);
@@ -472,12 +487,15 @@ static enum front_verdict password_message(
 		return FRONT_MORE;
 	if (outcome == PG_HEADER_BAD || h.type != 'p' || h.total > PASSWORD_MESSAGE_MAX)
 		return front_end(front, REASON_PROTOCOL_VIOLATION,
-			h.type == 'p' ? "invalid password packet size" : "expected password response", to_client);
+			h.type == 'p' ? "invalid password packet size"
+				      : "expected password response",
+			to_client);
 	if (in->len < h.total)
 		return FRONT_MORE;
 	reader_init(&r, in->data + PG_HEADER, h.total - PG_HEADER);
 	input_skip(in, h.total);
-	return front->login->sasl ? sasl_proof(front, &r, to_client) : md5_proof(front, &r, to_client);
+	return front->login->sasl ? sasl_proof(front, &r, to_client)
+				  : md5_proof(front, &r, to_client);
 }
 
 enum front_verdict login_from_client(

@@ -1,6 +1,7 @@
 /*
- * A client whose transaction was lost: by a timeout, or with its server connection. It is in a failed transaction, as
- * PostgreSQL has it, until it rolls back; no server connection is needed for that.
+ * A client whose transaction was lost: by a timeout, or with its server connection. It is in a
+ * failed transaction, as PostgreSQL has it, until it rolls back; no server connection is needed for
+ * that.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -39,7 +40,8 @@ static void refuse(struct pg_front *front, struct output *to_client)
 		return;
 	}
 	pg_write_report(&b, 'E', "ERROR", "25P02",
-		"current transaction is aborted, commands ignored until end of transaction block", NULL);
+		"current transaction is aborted, commands ignored until end of transaction block",
+		NULL);
 	pg_send_buf(to_client, &b);
 }
 
@@ -80,7 +82,8 @@ static const char *named_text(struct pg_front *front, const char *name)
 	return cs ? (const char *)cs->statement->body : "";
 }
 
-static void extended(struct pg_front *front, uint8_t type, struct reader *r, struct output *to_client)
+static void extended(
+	struct pg_front *front, uint8_t type, struct reader *r, struct output *to_client)
 {
 	const char *sql = NULL, *name = NULL;
 
@@ -117,8 +120,8 @@ static void extended(struct pg_front *front, uint8_t type, struct reader *r, str
 	refuse_extended(front, to_client);
 }
 
-bool lost_message(
-	struct pg_front *front, struct input *in, const struct pg_header *h, struct output *to_client)
+bool lost_message(struct pg_front *front, struct input *in, const struct pg_header *h,
+	struct output *to_client)
 {
 	struct reader r;
 	size_t there = in->len < h->total ? in->len : h->total;

@@ -140,8 +140,7 @@ static enum front_verdict from_client(struct front *base, struct back *back, str
 	return FRONT_CLOSE;
 }
 
-static void console_reply(
-	struct front *base, const struct result *result, struct output *to_client)
+static void console_reply(struct front *base, const struct result *result, struct output *to_client)
 {
 	console_answer(pg_front(base), result, to_client);
 }
@@ -160,8 +159,8 @@ static void front_refuse(
 	relay_refuse(front, refusal, to_client);
 }
 
-static void front_server_lost(struct front *base, struct back *back,
-	const struct refusal *refusal, struct output *to_client)
+static void front_server_lost(struct front *base, struct back *back, const struct refusal *refusal,
+	struct output *to_client)
 {
 	relay_server_lost(pg_front(base), pg_back(back), refusal, to_client);
 }
@@ -282,7 +281,8 @@ static bool back_abandon(struct back *base, struct output *to_server)
 
 	for (size_t i = 0; i < back->expected.len; i++) {
 		struct expectation *e = expectations_at(&back->expected, i);
-		/* A name that was not known to be good is not kept under the client's wish alone. */
+		/* A name that was not known to be good is not kept under the client's wish alone.
+		 */
 		client_statement_unref(e->client);
 		e->client = NULL;
 		e->own = true;

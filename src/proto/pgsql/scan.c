@@ -1,6 +1,6 @@
 /*
- * The lexer and the little it knows of statements. Used by statements.c and front.c. Words are folded to lower case;
- * quoted ones keep theirs.
+ * The lexer and the little it knows of statements. Used by statements.c and front.c. Words are
+ * folded to lower case; quoted ones keep theirs.
  */
 #include "proto/pgsql/scan.h"
 
@@ -13,7 +13,7 @@
 enum lex_state {
 	LEX_NORMAL,
 	LEX_WORD,
-	LEX_QUOTED,	  /* in "..." */
+	LEX_QUOTED,       /* in "..." */
 	LEX_QUOTED_QUOTE, /* behind a " in it: its end, or a doubled one */
 	LEX_STRING,
 	LEX_STRING_QUOTE,
@@ -162,13 +162,17 @@ static void end_characteristics(struct scan *s)
 {
 	for (unsigned i = 5; i < s->n_tokens; i++) {
 		if (token_is(s, i, "serializable"))
-			add_effect(s, EFFECT_SET, "default_transaction_isolation", "serializable", 0);
+			add_effect(
+				s, EFFECT_SET, "default_transaction_isolation", "serializable", 0);
 		else if (token_is(s, i, "repeatable"))
-			add_effect(s, EFFECT_SET, "default_transaction_isolation", "'repeatable read'", 0);
+			add_effect(s, EFFECT_SET, "default_transaction_isolation",
+				"'repeatable read'", 0);
 		else if (token_is(s, i, "committed"))
-			add_effect(s, EFFECT_SET, "default_transaction_isolation", "'read committed'", 0);
+			add_effect(s, EFFECT_SET, "default_transaction_isolation",
+				"'read committed'", 0);
 		else if (token_is(s, i, "uncommitted"))
-			add_effect(s, EFFECT_SET, "default_transaction_isolation", "'read uncommitted'", 0);
+			add_effect(s, EFFECT_SET, "default_transaction_isolation",
+				"'read uncommitted'", 0);
 		else if (token_is(s, i, "only"))
 			add_effect(s, EFFECT_SET, "default_transaction_read_only", "on", 0);
 		else if (token_is(s, i, "write"))
@@ -236,7 +240,8 @@ static void end_reset(struct scan *s)
 static void end_create(struct scan *s)
 {
 	for (unsigned i = 1; i < 5; i++) {
-		if (token_is(s, i, "temp") || token_is(s, i, "temporary") || token_is(s, i, "pg_temp")) {
+		if (token_is(s, i, "temp") || token_is(s, i, "temporary") ||
+			token_is(s, i, "pg_temp")) {
 			s->temp = true;
 			return;
 		}
@@ -291,7 +296,8 @@ static void end_first_word(struct scan *s)
 		end_named(s, 1, EFFECT_EXECUTE, EFFECT_EXECUTE);
 		break;
 	case FIRST_DEALLOCATE:
-		end_named(s, token_is(s, 1, "prepare") ? 2 : 1, EFFECT_DEALLOCATE, EFFECT_DEALLOCATE_ALL);
+		end_named(s, token_is(s, 1, "prepare") ? 2 : 1, EFFECT_DEALLOCATE,
+			EFFECT_DEALLOCATE_ALL);
 		break;
 	case FIRST_LISTEN:
 		end_named(s, 1, EFFECT_LISTEN, EFFECT_LISTEN);
@@ -360,13 +366,14 @@ static void end_call(struct scan *s)
 	if (call->is_local)
 		return;
 	if (call->name_known && call->value_known)
-		add_effect(s, EFFECT_SET_CONFIG, call->name, call->param ? NULL : call->value, call->param);
+		add_effect(s, EFFECT_SET_CONFIG, call->name, call->param ? NULL : call->value,
+			call->param);
 	else
 		add_effect(s, EFFECT_SET_CONFIG, call->name_known ? call->name : NULL, NULL, 0);
 }
 
-/* A token inside the parentheses of set_config(). Only one literal or parameter, perhaps with a cast behind it, is
- * understood as an argument. */
+/* A token inside the parentheses of set_config(). Only one literal or parameter, perhaps with a
+ * cast behind it, is understood as an argument. */
 static void call_token(struct scan *s, enum token_kind kind, const char *text)
 {
 	struct scan_call *call = &s->call;
@@ -460,8 +467,9 @@ static bool value_begins(const struct scan *s)
 	if (n == 2 + at)
 		return token_is(s, 1 + at, "names") || token_is(s, 1 + at, "schema") ||
 		       token_is(s, 1 + at, "role");
-	return n == 3 + at && ((token_is(s, 1 + at, "time") && token_is(s, 2 + at, "zone")) ||
-				      (token_is(s, 1 + at, "xml") && token_is(s, 2 + at, "option")));
+	return n == 3 + at &&
+	       ((token_is(s, 1 + at, "time") && token_is(s, 2 + at, "zone")) ||
+		       (token_is(s, 1 + at, "xml") && token_is(s, 2 + at, "option")));
 }
 
 static void keep_token(struct scan *s, enum token_kind kind, const char *text)
@@ -526,8 +534,8 @@ static void end_token(struct scan *s, enum token_kind kind)
 
 static bool is_word(unsigned char c)
 {
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
-	       c == '$' || c >= 0x80;
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+	       c == '_' || c == '$' || c >= 0x80;
 }
 
 static bool is_digit(unsigned char c)
@@ -633,8 +641,8 @@ static void in_dollar(struct scan *s, char c)
 	}
 }
 
-/* In a dollar quote: looks for $tag$. tag_at counts the characters of it that were just seen, plus one for the first
- * dollar. */
+/* In a dollar quote: looks for $tag$. tag_at counts the characters of it that were just seen, plus
+ * one for the first dollar. */
 static void in_body(struct scan *s, char c)
 {
 	add_raw(s, c);

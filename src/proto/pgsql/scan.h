@@ -1,7 +1,8 @@
 /*
- * A lexer for PostgreSQL's SQL ("Lexical Structure" in its manual) that reports what a statement may change in the
- * session where the server's answers do not tell. No grammar: the first words of each statement, and calls of a few
- * functions anywhere. It takes the text in pieces, cut at any byte.
+ * A lexer for PostgreSQL's SQL ("Lexical Structure" in its manual) that reports what a statement
+ * may change in the session where the server's answers do not tell. No grammar: the first words of
+ * each statement, and calls of a few functions anywhere. It takes the text in pieces, cut at any
+ * byte.
  */
 #pragma once
 
@@ -10,11 +11,13 @@
 #include <stdint.h>
 
 enum effect_kind {
-	EFFECT_SET,	   /* name, value: the SQL text to the right of TO, of this session */
-	EFFECT_SET_LOCAL,  /* SET LOCAL, SET TRANSACTION: gone with the transaction; the tag is SET all the same */
-	EFFECT_RESET,	   /* name; also SET name TO DEFAULT */
+	EFFECT_SET,       /* name, value: the SQL text to the right of TO, of this session */
+	EFFECT_SET_LOCAL, /* SET LOCAL, SET TRANSACTION: gone with the transaction; the tag is SET
+			     all the same */
+	EFFECT_RESET,     /* name; also SET name TO DEFAULT */
 	EFFECT_RESET_ALL,
-	EFFECT_SET_CONFIG, /* name, and value or param, the number of the parameter that has it; name NULL: unknown */
+	EFFECT_SET_CONFIG, /* name, and value or param, the number of the parameter that has it;
+			      name NULL: unknown */
 	EFFECT_SESSION_AUTHORIZATION,
 	EFFECT_DISCARD_ALL,
 	EFFECT_DISCARD_TEMP,
@@ -25,9 +28,9 @@ enum effect_kind {
 	EFFECT_LISTEN,
 	EFFECT_UNLISTEN,
 	EFFECT_UNLISTEN_ALL,
-	EFFECT_TEMP,	    /* may create something temporary */
+	EFFECT_TEMP,        /* may create something temporary */
 	EFFECT_HOLD_CURSOR, /* name */
-	EFFECT_CLOSE,	    /* name */
+	EFFECT_CLOSE,       /* name */
 	EFFECT_CLOSE_ALL,
 	EFFECT_LOAD,
 	EFFECT_ROLLBACK_TO,
@@ -44,9 +47,9 @@ struct effect {
 };
 
 #define SCAN_EFFECTS_MAX 16
-#define SCAN_TOKENS_MAX	 12
-#define SCAN_WORD_MAX	 64
-#define SCAN_VALUE_MAX	 1024
+#define SCAN_TOKENS_MAX  12
+#define SCAN_WORD_MAX    64
+#define SCAN_VALUE_MAX   1024
 
 struct scan_token {
 	uint8_t kind;
@@ -55,7 +58,7 @@ struct scan_token {
 
 /* The argument of set_config() that is being read. */
 struct scan_call {
-	int depth;   /* of the parentheses around its arguments; 0: none is open */
+	int depth; /* of the parentheses around its arguments; 0: none is open */
 	int n_args;
 	bool simple; /* the argument is one literal or parameter so far */
 	int param;
@@ -72,17 +75,17 @@ struct scan {
 
 	/* The lexer. */
 	uint8_t state;
-	unsigned depth;	 /* of nested comments */
-	bool escapes;	 /* in an E'...' string */
-	bool raw;	 /* the value of a SET is being collected */
-	bool cut;	 /* ... and was too long */
+	unsigned depth; /* of nested comments */
+	bool escapes;   /* in an E'...' string */
+	bool raw;       /* the value of a SET is being collected */
+	bool cut;       /* ... and was too long */
 	size_t text_len, raw_len, tag_len, tag_at;
 	char text[SCAN_VALUE_MAX], raw_text[SCAN_VALUE_MAX], tag[SCAN_WORD_MAX];
 
 	/* The statement so far. */
 	unsigned n_tokens;
 	int parens;
-	uint8_t first; /* what its first word is */
+	uint8_t first;   /* what its first word is */
 	uint8_t pending; /* a function's name that waits for its parenthesis */
 	bool into, temp;
 	struct scan_token tokens[SCAN_TOKENS_MAX];

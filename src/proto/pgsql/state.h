@@ -83,7 +83,7 @@ struct pg_front {
 	const struct settings *startup_reported; /* what was reported at the welcome */
 	struct session_settings settings;
 	bool asked_settings; /* the server was asked to take what the client asked for at startup */
-	bool retell; /* weir's own SET changes what the client was told: pass it on */
+	bool retell;         /* weir's own SET changes what the client was told: pass it on */
 
 	/* Its statements (transaction mode). */
 	struct map statements;
@@ -152,9 +152,10 @@ struct pg_back {
 	bool copy_in;      /* between CopyInResponse and CopyDone */
 	char *lent_name;   /* a client's own statement name that stands on the server for the moment
 			    */
-	bool leftover;	   /* another worker's statements are still prepared: none of them is known here */
-	bool cleaning;	   /* weir tidies up after a client: an error is the end of the connection */
-	bool own_error;	   /* weir's own query failed: own_report says how */
+	bool leftover; /* another worker's statements are still prepared: none of them is known here
+			*/
+	bool cleaning; /* weir tidies up after a client: an error is the end of the connection */
+	bool own_error; /* weir's own query failed: own_report says how */
 	struct refusal own_report;
 };
 

@@ -255,6 +255,7 @@ struct statement *prepared_evict(struct prepared_set *set, size_t limit)
 	if (set->by_statement.n_items <= limit)
 		return NULL;
 	struct prepared *p = list_last(&set->lru, struct prepared, link);
+	CHECK(p);
 	struct statement *statement = statement_ref(p->statement);
 	prepared_free(set, p);
 	return statement;

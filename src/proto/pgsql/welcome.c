@@ -1,6 +1,7 @@
 /*
- * Between the proof and the first ReadyForQuery: what the client asked for at startup is turned into settings, in the
- * server's own spelling, and the client is told what a server of this pool would tell it.
+ * Between the proof and the first ReadyForQuery: what the client asked for at startup is turned
+ * into settings, in the server's own spelling, and the client is told what a server of this pool
+ * would tell it.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +30,8 @@ static void spelling_key(struct buf *b, const char *name, const char *value)
 	buf_u8(b, 0);
 }
 
-/* The server's spelling of a startup parameter: "" if it is not one that servers report; NULL: not known yet. */
+/* The server's spelling of a startup parameter: "" if it is not one that servers report; NULL: not
+ * known yet. */
 static const char *spelling(const struct proto_pool *pool, const char *name, const char *value)
 {
 	struct buf key = {0};
@@ -60,8 +62,8 @@ static void learn_spelling(
 	buf_clear(&key);
 }
 
-static bool set(struct pg_front *front, const struct settings **slot, const char *name,
-	const char *value)
+static bool set(
+	struct pg_front *front, const struct settings **slot, const char *name, const char *value)
 {
 	const struct settings *list;
 
@@ -83,8 +85,9 @@ static bool set_extra(struct pg_front *front, const char *name, const char *valu
 	return ok;
 }
 
-/* Starts from what a server reports, with the client's wishes in it as far as their spelling is known; the others are put in
- * as the client spelled them. Returns how many are not known, or -1 without memory. */
+/* Starts from what a server reports, with the client's wishes in it as far as their spelling is
+ * known; the others are put in as the client spelled them. Returns how many are not known, or -1
+ * without memory. */
 static int settle_startup(struct pg_front *front)
 {
 	const struct settings *empty = settings_empty(front->worker->settings);
@@ -115,7 +118,8 @@ static void learn(struct pg_front *front, struct pg_back *back)
 	for (size_t i = 0; i < settings_count(front->startup); i++) {
 		const char *name = settings_name(front->startup, i);
 		const char *spelled = settings_get(back->settings.reported, name);
-		learn_spelling(front->pool, name, settings_value(front->startup, i), spelled ? spelled : "");
+		learn_spelling(front->pool, name, settings_value(front->startup, i),
+			spelled ? spelled : "");
 	}
 }
 
@@ -156,7 +160,8 @@ static enum front_verdict greet(
 	return FRONT_MORE;
 }
 
-/* The server did not take a wish: its words are the client's answer. What it has taken is not known, so it is reset. */
+/* The server did not take a wish: its words are the client's answer. What it has taken is not
+ * known, so it is reset. */
 static enum front_verdict refuse_startup(
 	struct pg_front *front, struct pg_back *back, struct output *to_client)
 {

@@ -1,0 +1,320 @@
+/* Workers: made and ended by daemon.c on the main thread, which only posts messages to them in
+ * between. */
+#include "daemon/worker.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "util/log.h"
+
+/* --- what the layers below ask for --- */
+
+static struct proto_worker *proto_worker(void *arg, const struct protocol *protocol)
+{
+	struct worker *w = arg;
+	const struct protocol *const *all = protocol_all();
+	size_t i = 0;
+
+	while (all[i] != protocol)
+		i++;
+	return w->protocols[i];
+}
+
+static void on_cancel(void *arg, const struct cancel_key *key)
+{
+	struct worker *w = arg;
+
+	w->events.cancel(w->events.arg, key);
+}
+
+static void on_console(void *arg, uint32_t session_id, unsigned access, const char *command)
+{
+	struct worker *w = arg;
+
+	console_run(w->console, session_id, access, command);
+}
+
+static void tell_if_drained(struct worker *w)
+{
+	if (!w->draining || w->told_drained || !sessions_drained(w->sessions))
+		return;
+	w->told_drained = true;
+	w->events.drained(w->events.arg);
+}
+
+static void on_closed(void *arg)
+{
+	struct worker *w = arg;
+
+	w->events.client_closed(w->events.arg, w->index);
+	tell_if_drained(w);
+}
+
+/* --- making and ending --- */
+
+static void open_min_size(struct worker *w)
+{
+	for (size_t i = 0; i < w->config->n_databases; i++) {
+		const struct config_database *database = &w->config->databases[i];
+		if (database->url.user && !pools_get(w->pools, database, database->url.user, NULL))
+			log_error("event=no_memory_for_pool database=\"%s\"", database->name);
+	}
+}
+
+static int make_protocols(struct worker *w)
+{
+	const struct protocol *const *all = protocol_all();
+
+	for (size_t i = 0; all[i]; i++) {
+		CHECK(i < PROTOCOLS_MAX);
+		w->protocols[i] = all[i]->worker_new();
+		if (!w->protocols[i])
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+int worker_init(struct worker *w, unsigned index, unsigned n_workers, const struct config *config,
+	struct dialler *dialler, const struct pools_peer *peers, const struct worker_events *events,
+	const struct console_host *console)
+{
+	*w = (struct worker){.index = index, .config = config, .events = *events};
+	int r = loop_new(&w->loop);
+	if (r == 0)
+		r = mailbox_new(w->loop, w, &w->mailbox);
+	w->space = calloc(1, sizeof(*w->space));
+	if (r == 0)
+		r = w->space ? make_protocols(w) : -ENOMEM;
+	if (r < 0)
+		return r;
+	output_init(&w->space->to_client);
+	output_init(&w->space->to_server);
+	struct pools_host pools = {.loop = w->loop,
+		.mailbox = w->mailbox,
+		.dialler = dialler,
+		.space = w->space,
+		.peers = peers,
+		.config = config,
+		.shard = index,
+		.n_shards = n_workers,
+		.proto_worker = proto_worker,
+		.arg = w};
+	r = pools_new(&pools, &w->pools);
+	struct sessions_host sessions = {.loop = w->loop,
+		.space = w->space,
+		.pools = w->pools,
+		.proto_worker = proto_worker,
+		.cancel = on_cancel,
+		.console = on_console,
+		.closed = on_closed,
+		.arg = w};
+	if (r == 0)
+		r = sessions_new(&sessions, config, &w->sessions);
+	if (r == 0)
+		r = console_new(console, index, w->loop, w->mailbox, w->pools, w->sessions, config,
+			&w->console);
+	return r;
+}
+
+static void *run(void *arg)
+{
+	struct worker *w = arg;
+
+	open_min_size(w);
+	loop_run(w->loop);
+	return NULL;
+}
+
+int worker_start(struct worker *w)
+{
+	sigset_t all, before;
+	char name[16];
+
+	/* Signals are the main thread's. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	int r = -pthread_create(&w->thread, NULL, run, w);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (r < 0)
+		return r;
+	w->started = true;
+	snprintf(name, sizeof(name), "worker-%u", w->index);
+	pthread_setname_np(w->thread, name);
+	return 0;
+}
+
+static void stop_here(struct message *message, void *arg)
+{
+	struct worker *w = arg;
+
+	free(message);
+	loop_stop(w->loop);
+}
+
+static struct message *message_new(size_t size, message_fn deliver)
+{
+	struct message *message = calloc(1, size);
+
+	/* A worker that could not be told to stop would never be joined. */
+	CHECK(message);
+	message->deliver = deliver;
+	return message;
+}
+
+void worker_stop(struct worker *w)
+{
+	if (!w->started)
+		return;
+	mailbox_post(w->mailbox, message_new(sizeof(struct message), stop_here));
+	pthread_join(w->thread, NULL);
+	w->started = false;
+}
+
+void worker_close(struct worker *w)
+{
+	sessions_free(w->sessions);
+	w->sessions = NULL;
+}
+
+void worker_clear(struct worker *w)
+{
+	const struct protocol *const *all = protocol_all();
+
+	mailbox_free(w->mailbox);
+	console_free(w->console);
+	loop_run_deferred(w->loop);
+	pools_free(w->pools);
+	for (size_t i = 0; all[i]; i++)
+		all[i]->worker_free(w->protocols[i]);
+	free(w->space);
+	loop_free(w->loop);
+}
+
+/* --- messages --- */
+
+struct client_message {
+	struct message message;
+	const struct protocol *protocol;
+	int fd;
+	struct sockaddr_storage peer;
+	uint32_t id;
+	bool too_many;
+};
+
+static void take_client(struct message *message, void *arg)
+{
+	struct client_message *m = container_of(message, struct client_message, message);
+	struct worker *w = arg;
+
+	if (w->sessions)
+		sessions_accept(w->sessions, m->protocol, m->fd, &m->peer, m->id, m->too_many);
+	else
+		close(m->fd);
+	free(m);
+}
+
+void worker_post_client(struct worker *w, const struct protocol *protocol, int fd,
+	const struct sockaddr_storage *peer, uint32_t id, bool too_many)
+{
+	struct client_message *m =
+		container_of(message_new(sizeof(*m), take_client), struct client_message, message);
+
+	m->protocol = protocol;
+	m->fd = fd;
+	m->peer = *peer;
+	m->id = id;
+	m->too_many = too_many;
+	mailbox_post(w->mailbox, &m->message);
+}
+
+struct cancel_message {
+	struct message message;
+	struct cancel_key key;
+};
+
+static void take_cancel(struct message *message, void *arg)
+{
+	struct cancel_message *m = container_of(message, struct cancel_message, message);
+	struct worker *w = arg;
+
+	if (w->sessions)
+		sessions_cancel(w->sessions, &m->key);
+	free(m);
+}
+
+void worker_post_cancel(struct worker *w, const struct cancel_key *key)
+{
+	struct cancel_message *m =
+		container_of(message_new(sizeof(*m), take_cancel), struct cancel_message, message);
+
+	m->key = *key;
+	mailbox_post(w->mailbox, &m->message);
+}
+
+static void take_drain(struct message *message, void *arg)
+{
+	struct worker *w = arg;
+
+	free(message);
+	w->draining = true;
+	sessions_drain(w->sessions);
+	tell_if_drained(w);
+}
+
+void worker_post_drain(struct worker *w)
+{
+	mailbox_post(w->mailbox, message_new(sizeof(struct message), take_drain));
+}
+
+static void take_close_all(struct message *message, void *arg)
+{
+	struct worker *w = arg;
+
+	free(message);
+	w->draining = true;
+	sessions_close_all(w->sessions, REASON_SHUTDOWN);
+	tell_if_drained(w);
+}
+
+void worker_post_close_all(struct worker *w)
+{
+	mailbox_post(w->mailbox, message_new(sizeof(struct message), take_close_all));
+}
+
+struct config_message {
+	struct message message;
+	const struct config *config;
+	void (*acknowledged)(void *arg);
+	void *arg;
+};
+
+static void take_config(struct message *message, void *arg)
+{
+	struct config_message *m = container_of(message, struct config_message, message);
+	struct worker *w = arg;
+
+	w->config = m->config;
+	pools_reload(w->pools, m->config);
+	if (w->sessions)
+		sessions_reload(w->sessions, m->config);
+	console_reload(w->console, m->config);
+	open_min_size(w);
+	m->acknowledged(m->arg);
+	free(m);
+}
+
+void worker_post_config(
+	struct worker *w, const struct config *config, void (*acknowledged)(void *arg), void *arg)
+{
+	struct config_message *m =
+		container_of(message_new(sizeof(*m), take_config), struct config_message, message);
+
+	m->config = config;
+	m->acknowledged = acknowledged;
+	m->arg = arg;
+	mailbox_post(w->mailbox, &m->message);
+}

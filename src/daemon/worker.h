@@ -1,0 +1,69 @@
+/*
+ * A worker: one thread with everything that it owns. Other threads reach it through its mailbox
+ * only.
+ */
+#pragma once
+
+#include "admin/console.h"
+#include "config/config.h"
+#include "dial/dialler.h"
+#include "net/intake.h"
+#include "net/loop.h"
+#include "net/mailbox.h"
+#include "pool/pool.h"
+#include "session/session.h"
+
+#define PROTOCOLS_MAX 4
+
+/* What the workers tell the main thread; called on the worker's thread. */
+struct worker_events {
+	void (*cancel)(void *arg, const struct cancel_key *key); /* for all workers */
+	void (*client_closed)(void *arg, unsigned worker);
+	void (*drained)(void *arg); /* this worker has no clients left */
+	void *arg;
+};
+
+struct worker {
+	unsigned index;
+	pthread_t thread;
+	bool started;
+	bool draining, told_drained;
+	struct loop *loop;
+	struct mailbox *mailbox;
+	struct workspace *space;
+	struct proto_worker *protocols[PROTOCOLS_MAX];
+	struct pools *pools;
+	struct sessions *sessions;
+	struct console *console;
+	const struct config *config;
+	struct worker_events events;
+};
+
+/* Makes the worker, not yet its thread. `peers` is filled for all workers before the first one
+ * starts. Returns 0 or -errno. */
+MUST_USE int worker_init(struct worker *w, unsigned index, unsigned n_workers,
+	const struct config *config, struct dialler *dialler, const struct pools_peer *peers,
+	const struct worker_events *events, const struct console_host *console);
+
+MUST_USE int worker_start(struct worker *w);
+
+/* Ends the thread; the worker's state stays, for worker_clear(). */
+void worker_stop(struct worker *w);
+
+/* With all threads stopped: closes what is open and frees everything. In two steps, since messages
+ * that are still on their way between workers hold connections. */
+void worker_close(struct worker *w);
+void worker_clear(struct worker *w);
+
+/* --- messages to a worker; any thread --- */
+
+void worker_post_client(struct worker *w, const struct protocol *protocol, int fd,
+	const struct sockaddr_storage *peer, uint32_t id, bool too_many);
+void worker_post_cancel(struct worker *w, const struct cancel_key *key);
+void worker_post_drain(struct worker *w);
+void worker_post_close_all(struct worker *w);
+
+/* `acknowledged` is called on the worker's thread when the configuration before is not used any
+ * more. */
+void worker_post_config(
+	struct worker *w, const struct config *config, void (*acknowledged)(void *arg), void *arg);

@@ -1,0 +1,254 @@
+/* The threads and their queues. Used by pool/; runs what protocols offer for it. */
+#include "dial/dialler.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "util/list.h"
+
+/* A job, which becomes its own result. */
+struct job {
+	struct list link;
+	void (*run)(struct job *job);
+	void (*drop)(struct job *job);
+	const struct protocol *protocol;
+	struct mailbox *mailbox;
+	struct url url; /* a dial's, copied */
+	char *user, *password;
+	usec_t connect_timeout;
+	struct dial_result *dialled;
+	void *cancel;
+	struct cancel_result *cancelled;
+};
+
+struct crew {
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	struct list jobs; /* under the lock */
+	bool stopping;    /* under the lock */
+	pthread_t *threads;
+	unsigned n_threads;
+};
+
+struct dialler {
+	struct crew dials, cancels;
+};
+
+/* --- jobs --- */
+
+static char *copy(const char *text)
+{
+	return text ? strdup(text) : NULL;
+}
+
+static void wipe(char *text)
+{
+	if (text)
+		explicit_bzero(text, strlen(text));
+	free(text);
+}
+
+static void job_free(struct job *job)
+{
+	url_clear(&job->url);
+	wipe(job->user);
+	wipe(job->password);
+	free(job);
+}
+
+static void run_dial(struct job *job)
+{
+	struct dial_result *result = job->dialled;
+	struct dial_target target = {.url = &job->url,
+		.user = job->user,
+		.password = job->password,
+		.connect_timeout = job->connect_timeout};
+
+	result->error =
+		job->protocol->dial(&target, &result->dialled, &result->refusal, &result->final);
+	mailbox_post(job->mailbox, &result->message);
+	job_free(job);
+}
+
+static void drop_dial(struct job *job)
+{
+	job->dialled->error = -ECANCELED;
+	mailbox_post(job->mailbox, &job->dialled->message);
+	job_free(job);
+}
+
+static void run_cancel(struct job *job)
+{
+	job->protocol->cancel(job->cancel);
+	job->protocol->cancel_free(job->cancel);
+	mailbox_post(job->mailbox, &job->cancelled->message);
+	job_free(job);
+}
+
+static void drop_cancel(struct job *job)
+{
+	job->protocol->cancel_free(job->cancel);
+	mailbox_post(job->mailbox, &job->cancelled->message);
+	job_free(job);
+}
+
+/* --- threads --- */
+
+static struct job *next_job(struct crew *crew)
+{
+	struct job *job = NULL;
+
+	pthread_mutex_lock(&crew->lock);
+	while (!crew->stopping && list_empty(&crew->jobs))
+		pthread_cond_wait(&crew->wake, &crew->lock);
+	if (!crew->stopping) {
+		job = list_first(&crew->jobs, struct job, link);
+		CHECK(job);
+		list_remove(&job->link);
+	}
+	pthread_mutex_unlock(&crew->lock);
+	return job;
+}
+
+static void *work(void *arg)
+{
+	struct job *job;
+
+	while ((job = next_job(arg)))
+		job->run(job);
+	return NULL;
+}
+
+static void submit(struct crew *crew, struct job *job)
+{
+	pthread_mutex_lock(&crew->lock);
+	list_append(&crew->jobs, &job->link);
+	pthread_cond_signal(&crew->wake);
+	pthread_mutex_unlock(&crew->lock);
+}
+
+static int crew_start(struct crew *crew, unsigned n_threads)
+{
+	sigset_t all, before;
+	int r = 0;
+
+	pthread_mutex_init(&crew->lock, NULL);
+	pthread_cond_init(&crew->wake, NULL);
+	list_init(&crew->jobs);
+	crew->threads = calloc(n_threads, sizeof(*crew->threads));
+	if (!crew->threads)
+		return -ENOMEM;
+	/* Signals are the main thread's. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	while (r == 0 && crew->n_threads < n_threads) {
+		r = -pthread_create(&crew->threads[crew->n_threads], NULL, work, crew);
+		crew->n_threads += r == 0;
+	}
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return r;
+}
+
+static void crew_stop(struct crew *crew)
+{
+	struct job *job;
+
+	pthread_mutex_lock(&crew->lock);
+	crew->stopping = true;
+	pthread_cond_broadcast(&crew->wake);
+	pthread_mutex_unlock(&crew->lock);
+	for (unsigned i = 0; i < crew->n_threads; i++)
+		pthread_join(crew->threads[i], NULL);
+	while ((job = list_first(&crew->jobs, struct job, link))) {
+		list_remove(&job->link);
+		job->drop(job);
+	}
+	free(crew->threads);
+	pthread_cond_destroy(&crew->wake);
+	pthread_mutex_destroy(&crew->lock);
+}
+
+int dialler_new(unsigned n_dial, unsigned n_cancel, struct dialler **ret_dialler)
+{
+	struct dialler *dialler = calloc(1, sizeof(*dialler));
+
+	if (!dialler)
+		return -ENOMEM;
+	int r = crew_start(&dialler->dials, n_dial);
+	int r2 = crew_start(&dialler->cancels, n_cancel);
+	if (r < 0 || r2 < 0) {
+		dialler_free(dialler);
+		return r < 0 ? r : r2;
+	}
+	*ret_dialler = dialler;
+	return 0;
+}
+
+void dialler_free(struct dialler *dialler)
+{
+	if (!dialler)
+		return;
+	crew_stop(&dialler->dials);
+	crew_stop(&dialler->cancels);
+	free(dialler);
+}
+
+int dialler_dial(struct dialler *dialler, const struct protocol *protocol,
+	const struct dial_target *target, struct mailbox *mailbox, message_fn deliver, void *arg)
+{
+	struct job *job = calloc(1, sizeof(*job));
+	struct dial_result *result = calloc(1, sizeof(*result));
+
+	if (!job || !result || url_copy(target->url, &job->url) < 0) {
+		free(job);
+		free(result);
+		return -ENOMEM;
+	}
+	result->message.deliver = deliver;
+	result->arg = arg;
+	result->protocol = protocol;
+	job->run = run_dial;
+	job->drop = drop_dial;
+	job->protocol = protocol;
+	job->mailbox = mailbox;
+	job->user = copy(target->user);
+	job->password = copy(target->password);
+	job->connect_timeout = target->connect_timeout;
+	job->dialled = result;
+	submit(&dialler->dials, job);
+	return 0;
+}
+
+void dial_result_free(struct dial_result *result)
+{
+	if (result->error == 0 && result->dialled.handle)
+		result->protocol->dialled_free(&result->dialled);
+	free(result);
+}
+
+int dialler_cancel(struct dialler *dialler, const struct protocol *protocol, void *cancel,
+	struct mailbox *mailbox, message_fn deliver, void *arg)
+{
+	struct job *job = calloc(1, sizeof(*job));
+	struct cancel_result *result = calloc(1, sizeof(*result));
+
+	if (!job || !result) {
+		free(job);
+		free(result);
+		protocol->cancel_free(cancel);
+		return -ENOMEM;
+	}
+	result->message.deliver = deliver;
+	result->arg = arg;
+	job->run = run_cancel;
+	job->drop = drop_cancel;
+	job->protocol = protocol;
+	job->mailbox = mailbox;
+	job->cancel = cancel;
+	job->cancelled = result;
+	submit(&dialler->cancels, job);
+	return 0;
+}

@@ -1,0 +1,260 @@
+/* All pools of a worker: made on first use, reloaded, paused, retired. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pool/internal.h"
+#include "util/log.h"
+
+struct pool_key {
+	const char *name, *user;
+};
+
+static bool key_equal(const struct map_node *node, const void *key)
+{
+	const struct pool *pool = container_of(node, struct pool, node);
+	const struct pool_key *k = key;
+
+	return strcmp(pool->name, k->name) == 0 && strcmp(pool->user, k->user) == 0;
+}
+
+static uint64_t key_hash(const char *name, const char *user)
+{
+	return hash_bytes(user, strlen(user), hash_text(name));
+}
+
+static struct pool *find(struct pools *pools, const char *name, const char *user)
+{
+	struct pool_key key = {.name = name, .user = user};
+	struct map_node *node = map_find(&pools->by_key, key_hash(name, user), key_equal, &key);
+
+	return node ? container_of(node, struct pool, node) : NULL;
+}
+
+int pools_new(const struct pools_host *host, struct pools **ret_pools)
+{
+	struct pools *pools = calloc(1, sizeof(*pools));
+
+	if (!pools)
+		return -ENOMEM;
+	pools->host = *host;
+	/* Numbers of connections are unique over all shards. */
+	pools->next_server_id = host->shard + 1;
+	list_init(&pools->all);
+	map_init(&pools->by_key);
+	*ret_pools = pools;
+	return 0;
+}
+
+static void pool_free(struct pool *pool)
+{
+	timer_clear(&pool->timer);
+	for (int state = 0; state < N_SERVER_STATES; state++) {
+		struct server *server;
+		while ((server = list_first(&pool->servers[state], struct server, link)))
+			server_destroy(server);
+	}
+	pool->protocol->pool_free(pool->proto);
+	if (pool->password)
+		explicit_bzero(pool->password, strlen(pool->password));
+	free(pool->password);
+	free(pool->name);
+	free(pool->user);
+	free(pool->ledger.asks);
+	free(pool->wishes);
+	free(pool);
+}
+
+void pools_free(struct pools *pools)
+{
+	struct pool *pool;
+
+	if (!pools)
+		return;
+	while ((pool = list_first(&pools->all, struct pool, link))) {
+		list_remove(&pool->link);
+		map_remove(&pools->by_key, &pool->node);
+		pool_free(pool);
+	}
+	map_clear(&pools->by_key);
+	free(pools);
+}
+
+static struct pool *pool_new(struct pools *pools, const struct config_database *database,
+	const char *user, const char *password)
+{
+	const struct pools_host *host = &pools->host;
+	const struct protocol *protocol = protocol_find(database->url.protocol);
+	struct pool *pool = calloc(1, sizeof(*pool));
+
+	if (!pool || !protocol) {
+		free(pool);
+		return NULL;
+	}
+	pool->owner = pools;
+	pool->database = database;
+	pool->limits = database->pool;
+	pool->protocol = protocol;
+	pool->per_user = !database->url.user;
+	pool->proto = protocol->pool_new(host->proto_worker(host->arg, protocol));
+	pool->name = strdup(database->name);
+	pool->user = strdup(user);
+	pool->password = password ? strdup(password) : NULL;
+	pool->ledger.asks = calloc(host->n_shards, sizeof(*pool->ledger.asks));
+	pool->wishes = calloc(host->n_shards, sizeof(*pool->wishes));
+	list_init(&pool->waiters);
+	list_init(&pool->link);
+	for (int state = 0; state < N_SERVER_STATES; state++)
+		list_init(&pool->servers[state]);
+	timer_init(&pool->timer, host->loop, pool_timer_fired, pool);
+	if (!pool->proto || !pool->name || !pool->user || !pool->ledger.asks || !pool->wishes) {
+		pool_free(pool);
+		return NULL;
+	}
+	pool->home = (unsigned)(key_hash(pool->name, pool->user) % host->n_shards);
+	stats_init(&pool->stats, clock_usec());
+	return pool;
+}
+
+struct pool *pools_get(struct pools *pools, const struct config_database *database,
+	const char *user, const char *password)
+{
+	const char *as = database->url.user ? database->url.user : user;
+	struct pool *pool = find(pools, database->name, as);
+
+	if (pool)
+		return pool;
+	pool = pool_new(pools, database, as, database->url.user ? NULL : password);
+	if (!pool)
+		return NULL;
+	if (map_insert(&pools->by_key, &pool->node, key_hash(pool->name, pool->user)) < 0) {
+		pool_free(pool);
+		return NULL;
+	}
+	list_append(&pools->all, &pool->link);
+	timer_set(&pool->timer, clock_usec());
+	return pool;
+}
+
+struct pool *pools_of(struct pools *pools, const char *name, const char *user)
+{
+	const struct config_database *database = config_database(pools->host.config, name);
+	const struct config_user *account = config_user(pools->host.config, user);
+	struct pool *pool = find(pools, name, user);
+
+	if (pool || !database)
+		return pool;
+	return pools_get(pools, database, user, account ? account->password : NULL);
+}
+
+struct pool *pools_next(struct pools *pools, struct pool *after)
+{
+	struct list *next = after ? after->link.next : pools->all.next;
+
+	return next == &pools->all ? NULL : list_entry(next, struct pool, link);
+}
+
+static void retire(void *arg, struct server *server)
+{
+	server->retired = true;
+	if (server->state == SERVER_IDLE)
+		pool_close(server->pool, server, REASON_SERVER_RECONNECT);
+}
+
+static void close_if_idle(void *arg, struct server *server)
+{
+	if (server->state == SERVER_IDLE)
+		pool_close(server->pool, server, REASON_SERVER_RECONNECT);
+}
+
+static void reload_password(struct pool *pool, const struct config *config)
+{
+	const struct config_user *user = config_user(config, pool->user);
+
+	if (!pool->per_user || !user || !user->password)
+		return;
+	char *password = strdup(user->password);
+	if (!password)
+		return;
+	free(pool->password);
+	pool->password = password;
+}
+
+void pools_reload(struct pools *pools, const struct config *config)
+{
+	struct pool *pool = NULL;
+
+	pools->host.config = config;
+	while ((pool = pools_next(pools, pool))) {
+		const struct config_database *database = config_database(config, pool->name);
+		bool same = database && pool->database &&
+			    url_equal(&database->url, &pool->database->url);
+		pool->database = database;
+		if (!same)
+			pool_each_server(pool, retire, NULL);
+		if (!database)
+			continue;
+		pool->limits = database->pool;
+		pool->per_user = !database->url.user;
+		reload_password(pool, config);
+		/* Less room: the idle ones go now, and are opened again as far as they are needed.
+		 */
+		if (pool->home == pools->host.shard && pool->limits.max_overflow >= 0 &&
+			pool->ledger.n_kept + pool->ledger.n_overflow >
+				(unsigned)(pool->limits.pool_size + pool->limits.max_overflow))
+			pool_each_server(pool, close_if_idle, NULL);
+		timer_set(&pool->timer, clock_usec());
+	}
+}
+
+static bool is_meant(const struct pool *pool, const char *database)
+{
+	return !database || strcmp(pool->name, database) == 0;
+}
+
+void pools_pause(struct pools *pools, const char *database)
+{
+	struct pool *pool = NULL;
+
+	while ((pool = pools_next(pools, pool))) {
+		if (!is_meant(pool, database))
+			continue;
+		pool->paused = true;
+		pool_each_server(pool, close_if_idle, NULL);
+	}
+}
+
+void pools_resume(struct pools *pools, const char *database)
+{
+	struct pool *pool = NULL;
+
+	while ((pool = pools_next(pools, pool))) {
+		if (!is_meant(pool, database))
+			continue;
+		pool->paused = false;
+		timer_set(&pool->timer, clock_usec());
+	}
+}
+
+void pools_reconnect(struct pools *pools, const char *database)
+{
+	struct pool *pool = NULL;
+
+	while ((pool = pools_next(pools, pool))) {
+		if (is_meant(pool, database))
+			pool_each_server(pool, retire, NULL);
+	}
+}
+
+bool pools_paused_empty(const struct pools *pools, const char *database)
+{
+	const struct list *link;
+
+	for (link = pools->all.next; link != &pools->all; link = link->next) {
+		const struct pool *pool = container_of(link, const struct pool, link);
+		if (is_meant(pool, database) && pool->paused &&
+			(pool_n_alive(pool) || pool->n_servers[SERVER_CLOSING] || pool->n_dialling))
+			return false;
+	}
+	return true;
+}
