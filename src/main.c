@@ -5,6 +5,7 @@
 
 #include "config/config.h"
 #include "daemon/daemon.h"
+#include "util/random.h"
 
 #define DEFAULT_CONFIG "/etc/weir/weir.ini"
 
@@ -81,6 +82,7 @@ int main(int argc, char **argv)
 	struct buf problems = {0};
 	struct config *config;
 
+	random_init();
 	if (parse_arguments(argc, argv, &arguments) != 0) {
 		fputs(usage, stderr);
 		return EXIT_BAD_USAGE;

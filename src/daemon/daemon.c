@@ -15,7 +15,6 @@
 #include "daemon/worker.h"
 #include "net/listener.h"
 #include "util/log.h"
-#include "util/random.h"
 
 #define DIAL_THREADS   8
 #define CANCEL_THREADS 4
@@ -501,7 +500,6 @@ int daemon_run(struct config *config)
 	}
 	d->config = config;
 	signal(SIGPIPE, SIG_IGN);
-	random_init();
 	protocol_init_all();
 	if (daemon_check(config, &problems) != 0) {
 		log_lines(LOG_LEVEL_ERROR, "bad_config", &problems);

@@ -17,7 +17,7 @@
 #define OID_INT8    20
 #define OID_NUMERIC 1700
 
-struct console {
+struct pg_console {
 	char *parsed;   /* the last Parse; all statements and portals are that one */
 	char *command;  /* what runs, for front->command */
 	bool simple;    /* it came in a Query, which ReadyForQuery ends */
@@ -28,7 +28,7 @@ struct console {
 	struct buf description, rows; /* of the result, for a Describe and an Execute */
 };
 
-void console_free(struct console *c)
+void pg_console_free(struct pg_console *c)
 {
 	if (!c)
 		return;
@@ -74,7 +74,7 @@ static enum front_verdict greet(struct pg_front *front, struct output *to_client
 	return FRONT_MORE;
 }
 
-void console_start(struct pg_front *front)
+void pg_console_start(struct pg_front *front)
 {
 	front->phase = PHASE_CONSOLE;
 	login_free(front->login);
@@ -162,7 +162,7 @@ static void write_error(struct buf *b, const struct result *result)
 }
 
 /* Sends what of the result was asked for so far. */
-static void send_asked(struct console *c, struct output *to_client)
+static void send_asked(struct pg_console *c, struct output *to_client)
 {
 	if (c->described)
 		pg_send_buf(to_client, &c->description);
@@ -172,9 +172,9 @@ static void send_asked(struct console *c, struct output *to_client)
 	c->described = c->executed = false;
 }
 
-void console_answer(struct pg_front *front, const struct result *result, struct output *to_client)
+void pg_console_answer(struct pg_front *front, const struct result *result, struct output *to_client)
 {
-	struct console *c = front->console;
+	struct pg_console *c = front->console;
 	struct buf b = {0};
 
 	front->base.command = NULL;
@@ -209,7 +209,7 @@ void console_answer(struct pg_front *front, const struct result *result, struct 
 
 static enum front_verdict run(struct pg_front *front, const char *command, struct output *to_client)
 {
-	struct console *c = front->console;
+	struct pg_console *c = front->console;
 
 	c->command = strdup(command);
 	if (!c->command)
@@ -227,7 +227,7 @@ static bool is_empty(const char *text)
 /* Describe or Execute: the command runs once, at the first of them. */
 static enum front_verdict need_result(struct pg_front *front, struct output *to_client)
 {
-	struct console *c = front->console;
+	struct pg_console *c = front->console;
 
 	if (is_empty(c->parsed ? c->parsed : "")) {
 		pg_send_empty(to_client, c->described ? 'n' : 'I');
@@ -244,7 +244,7 @@ static enum front_verdict need_result(struct pg_front *front, struct output *to_
 
 static enum front_verdict parse(struct pg_front *front, struct reader *r, struct output *to_client)
 {
-	struct console *c = front->console;
+	struct pg_console *c = front->console;
 
 	reader_cstr(r, NULL);
 	const char *text = reader_cstr(r, NULL);
@@ -272,7 +272,7 @@ static enum front_verdict describe(
 static enum front_verdict extended(
 	struct pg_front *front, uint8_t type, struct reader *r, struct output *to_client)
 {
-	struct console *c = front->console;
+	struct pg_console *c = front->console;
 
 	if (type == 'S') {
 		c->skipping = false;
@@ -326,7 +326,7 @@ static enum front_verdict message(
 	return run(front, text, to_client);
 }
 
-enum front_verdict console_from_client(
+enum front_verdict pg_console_from_client(
 	struct pg_front *front, struct input *in, struct output *to_client)
 {
 	struct pg_header h;

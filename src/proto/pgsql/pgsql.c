@@ -74,7 +74,7 @@ static void front_free(struct front *base)
 		return;
 	struct pg_front *front = pg_front(base);
 	login_free(front->login);
-	console_free(front->console);
+	pg_console_free(front->console);
 	free(front->base.lost);
 	free(front->user);
 	free(front->database);
@@ -109,7 +109,7 @@ static void front_accept(
 
 static void front_console(struct front *base)
 {
-	console_start(pg_front(base));
+	pg_console_start(pg_front(base));
 }
 
 static enum front_verdict from_client(struct front *base, struct back *back, struct input *in,
@@ -133,7 +133,7 @@ static enum front_verdict from_client(struct front *base, struct back *back, str
 	case PHASE_READY:
 		return relay_from_client(front, pg_back(back), in, to_client, to_server);
 	case PHASE_CONSOLE:
-		return console_from_client(front, in, to_client);
+		return pg_console_from_client(front, in, to_client);
 	case PHASE_ENDED:
 		break;
 	}
@@ -142,7 +142,7 @@ static enum front_verdict from_client(struct front *base, struct back *back, str
 
 static void console_reply(struct front *base, const struct result *result, struct output *to_client)
 {
-	console_answer(pg_front(base), result, to_client);
+	pg_console_answer(pg_front(base), result, to_client);
 }
 
 static void front_refuse(

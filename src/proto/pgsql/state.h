@@ -63,7 +63,7 @@ enum front_phase {
 };
 
 struct login;
-struct console;
+struct pg_console;
 
 struct pg_front {
 	struct front base;
@@ -72,7 +72,7 @@ struct pg_front {
 	enum front_phase phase;
 	uint32_t protocol_version;
 	struct login *login;     /* until it is over */
-	struct console *console; /* in PHASE_CONSOLE */
+	struct pg_console *console; /* in PHASE_CONSOLE */
 	char *user, *database;
 	bool session_mode;
 	int prepared_limit; /* statements kept on a server connection */
@@ -245,8 +245,8 @@ void effects_ready(struct pg_front *front, struct pg_back *back);
 void pins_clear(struct pg_back *back);
 
 /* --- console.c --- */
-enum front_verdict console_from_client(
+enum front_verdict pg_console_from_client(
 	struct pg_front *front, struct input *in, struct output *to_client);
-void console_start(struct pg_front *front);
-void console_answer(struct pg_front *front, const struct result *result, struct output *to_client);
-void console_free(struct console *console);
+void pg_console_start(struct pg_front *front);
+void pg_console_answer(struct pg_front *front, const struct result *result, struct output *to_client);
+void pg_console_free(struct pg_console *console);
