@@ -6,6 +6,7 @@
 
 import argparse
 import asyncio
+import pathlib
 
 from sqlalchemy import String, delete, func, select
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
@@ -55,36 +56,56 @@ async def tutorial(url):
     await engine.dispose()
 
 
-async def one_client(url, number, everyone_is_here):
-    """One client with one connection of its own, which it keeps while all the others work too."""
+async def one_client(url, number, connected, everyone_is_here):
+    """One client with a connection of its own, which it keeps while all the others work too."""
     engine = create_async_engine(url, pool_pre_ping=True)
     session_maker = async_sessionmaker(engine, expire_on_commit=False)
     try:
         async with session_maker.begin() as session:
             session.add(Person(name=f"Task {number}"))
+        connected()
         await everyone_is_here.wait()
         async with session_maker() as session:
             name = await session.scalar(
                 select(Person.name).where(Person.name == f"Task {number}"))
             assert name == f"Task {number}", name
+        for _ in range(5):
             answers = await asyncio.gather(*(find(session_maker, f"Task {number}") for _ in range(2)))
             assert answers == [[f"Task {number}"]] * 2, answers
     finally:
         await engine.dispose()
 
 
-async def crowd(url, n_tasks):
+async def wait_until_gone(path):
+    """Lets someone look while all clients are connected: the file is there until they have."""
+    path.touch()
+    while path.exists():
+        await asyncio.sleep(0.05)
+
+
+async def crowd(url, n_tasks, peak):
+    engine = create_async_engine(url, pool_pre_ping=True)
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.create_all)
+        await connection.execute(delete(Person).where(Person.name.like("Task %")))
+    await engine.dispose()
+
     everyone_is_here = asyncio.Event()
-    n_here = 0
+    n_connected = 0
 
-    async def count(number):
-        nonlocal n_here
-        n_here += 1
-        if n_here == n_tasks:
-            everyone_is_here.set()
-        await one_client(url, number, everyone_is_here)
+    def connected():
+        nonlocal n_connected
+        n_connected += 1
 
-    await asyncio.gather(*(count(number) for number in range(n_tasks)))
+    async def conduct():
+        while n_connected < n_tasks:
+            await asyncio.sleep(0.01)
+        if peak:
+            await wait_until_gone(peak)
+        everyone_is_here.set()
+
+    await asyncio.gather(
+        conduct(), *(one_client(url, i, connected, everyone_is_here) for i in range(n_tasks)))
     engine = create_async_engine(url, pool_pre_ping=True)
     async with async_sessionmaker(engine)() as session:
         n = await session.scalar(select(func.count()).where(Person.name.like("Task %")))
@@ -96,9 +117,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("url")
     parser.add_argument("--tasks", type=int, default=0)
+    parser.add_argument("--pause-at-peak", type=pathlib.Path, metavar="FILE")
     arguments = parser.parse_args()
     if arguments.tasks:
-        asyncio.run(crowd(arguments.url, arguments.tasks))
+        asyncio.run(crowd(arguments.url, arguments.tasks, arguments.pause_at_peak))
     else:
         asyncio.run(tutorial(arguments.url))
 
