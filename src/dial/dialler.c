@@ -1,4 +1,8 @@
-/* The threads and their queues. Used by pool/; runs what protocols offer for it. */
+/*
+ * The threads and their queues. Used by pool/; runs what protocols offer for it. A job owns copies
+ * of all it needs, so that a reload may take the configuration away under it. Never logs, never
+ * decides what a failure means.
+ */
 #include "dial/dialler.h"
 
 #include <errno.h>
@@ -8,6 +12,10 @@
 #include <string.h>
 
 #include "util/list.h"
+
+/* Name services, TLS and Kerberos run on these threads: more than a page or two, less than the
+ * usual 8 MB. */
+#define STACK_SIZE ((size_t)512 * 1024)
 
 /* A job, which becomes its own result. */
 struct job {
@@ -24,6 +32,7 @@ struct job {
 	struct cancel_result *cancelled;
 };
 
+/* Threads with one queue. */
 struct crew {
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
@@ -39,9 +48,11 @@ struct dialler {
 
 /* --- jobs --- */
 
-static char *copy(const char *text)
+/* True unless memory ran out. */
+static bool copy_text(char **ret_copy, const char *text)
 {
-	return text ? strdup(text) : NULL;
+	*ret_copy = text ? strdup(text) : NULL;
+	return *ret_copy || !text;
 }
 
 static void wipe(char *text)
@@ -130,36 +141,60 @@ static void submit(struct crew *crew, struct job *job)
 	pthread_mutex_unlock(&crew->lock);
 }
 
-static int crew_start(struct crew *crew, unsigned n_threads)
+static int start_threads(struct crew *crew, unsigned n_threads, const char *name)
+{
+	pthread_attr_t attr;
+
+	int r = -pthread_attr_init(&attr);
+	if (r < 0)
+		return r;
+	r = -pthread_attr_setstacksize(&attr, STACK_SIZE);
+	while (r == 0 && crew->n_threads < n_threads) {
+		pthread_t *thread = &crew->threads[crew->n_threads];
+		r = -pthread_create(thread, &attr, work, crew);
+		if (r == 0) {
+			pthread_setname_np(*thread, name);
+			crew->n_threads++;
+		}
+	}
+	pthread_attr_destroy(&attr);
+	return r;
+}
+
+/* Good for crew_halt() and crew_clear() whatever it returns. */
+static int crew_init(struct crew *crew, unsigned n_threads, const char *name)
 {
 	sigset_t all, before;
-	int r = 0;
 
+	CHECK(n_threads > 0);
 	pthread_mutex_init(&crew->lock, NULL);
 	pthread_cond_init(&crew->wake, NULL);
 	list_init(&crew->jobs);
 	crew->threads = calloc(n_threads, sizeof(*crew->threads));
 	if (!crew->threads)
 		return -ENOMEM;
-	/* Signals are the main thread's. */
+	/* Signals are the main thread's; a thread begins with the mask of its maker. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	while (r == 0 && crew->n_threads < n_threads) {
-		r = -pthread_create(&crew->threads[crew->n_threads], NULL, work, crew);
-		crew->n_threads += r == 0;
-	}
+	int r = start_threads(crew, n_threads, name);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return r;
 }
 
-static void crew_stop(struct crew *crew)
+/* No job begins any more. */
+static void crew_halt(struct crew *crew)
 {
-	struct job *job;
-
 	pthread_mutex_lock(&crew->lock);
 	crew->stopping = true;
 	pthread_cond_broadcast(&crew->wake);
 	pthread_mutex_unlock(&crew->lock);
+}
+
+/* Waits for the running jobs, drops the others. */
+static void crew_clear(struct crew *crew)
+{
+	struct job *job;
+
 	for (unsigned i = 0; i < crew->n_threads; i++)
 		pthread_join(crew->threads[i], NULL);
 	while ((job = list_first(&crew->jobs, struct job, link))) {
@@ -177,11 +212,14 @@ int dialler_new(unsigned n_dial, unsigned n_cancel, struct dialler **ret_dialler
 
 	if (!dialler)
 		return -ENOMEM;
-	int r = crew_start(&dialler->dials, n_dial);
-	int r2 = crew_start(&dialler->cancels, n_cancel);
-	if (r < 0 || r2 < 0) {
+	/* Both, so that dialler_free() finds both in order. */
+	int r = crew_init(&dialler->dials, n_dial, "weir-dial");
+	int r_cancels = crew_init(&dialler->cancels, n_cancel, "weir-cancel");
+	if (r == 0)
+		r = r_cancels;
+	if (r < 0) {
 		dialler_free(dialler);
-		return r < 0 ? r : r2;
+		return r;
 	}
 	*ret_dialler = dialler;
 	return 0;
@@ -191,32 +229,48 @@ void dialler_free(struct dialler *dialler)
 {
 	if (!dialler)
 		return;
-	crew_stop(&dialler->dials);
-	crew_stop(&dialler->cancels);
+	crew_halt(&dialler->dials);
+	crew_halt(&dialler->cancels);
+	crew_clear(&dialler->dials);
+	crew_clear(&dialler->cancels);
 	free(dialler);
+}
+
+/* --- handing over --- */
+
+static struct job *dial_job(const struct protocol *protocol, const struct dial_target *target)
+{
+	struct job *job = calloc(1, sizeof(*job));
+
+	if (!job)
+		return NULL;
+	job->run = run_dial;
+	job->drop = drop_dial;
+	job->protocol = protocol;
+	job->connect_timeout = target->connect_timeout;
+	/* A name that was lost on the way would make it a login as someone else. */
+	if (url_copy(target->url, &job->url) < 0 || !copy_text(&job->user, target->user) ||
+		!copy_text(&job->password, target->password)) {
+		job_free(job);
+		return NULL;
+	}
+	return job;
 }
 
 int dialler_dial(struct dialler *dialler, const struct protocol *protocol,
 	const struct dial_target *target, struct mailbox *mailbox, message_fn deliver, void *arg)
 {
-	struct job *job = calloc(1, sizeof(*job));
 	struct dial_result *result = calloc(1, sizeof(*result));
+	struct job *job = result ? dial_job(protocol, target) : NULL;
 
-	if (!job || !result || url_copy(target->url, &job->url) < 0) {
-		free(job);
+	if (!job) {
 		free(result);
 		return -ENOMEM;
 	}
 	result->message.deliver = deliver;
 	result->arg = arg;
 	result->protocol = protocol;
-	job->run = run_dial;
-	job->drop = drop_dial;
-	job->protocol = protocol;
 	job->mailbox = mailbox;
-	job->user = copy(target->user);
-	job->password = copy(target->password);
-	job->connect_timeout = target->connect_timeout;
 	job->dialled = result;
 	submit(&dialler->dials, job);
 	return 0;
@@ -224,6 +278,8 @@ int dialler_dial(struct dialler *dialler, const struct protocol *protocol,
 
 void dial_result_free(struct dial_result *result)
 {
+	if (!result)
+		return;
 	if (result->error == 0 && result->dialled.handle)
 		result->protocol->dialled_free(&result->dialled);
 	free(result);

@@ -1,157 +1,138 @@
-/* libpq's room: see dial.h. Straight-line code for threads that may block. */
+/*
+ * Logging in with libpq, in straight-line code for threads that may block. weir walks through hosts
+ * and addresses itself, since libpq cannot give each of them its time to the millisecond; the
+ * login proper is libpq's.
+ */
 #include "proto/pgsql/dial.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <libpq-fe.h>
+#include <netdb.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include "proto/pgsql/dial_params.h"
 #include "util/log.h"
+#include "util/random.h"
 #include "util/text.h"
 
-#define PARAMS_MAX 64
+#define DEFAULT_PORT 5432
 
-/* What a server reports at login, in PostgreSQL's spelling. libpq only tells them by name. */
+/* What a server reports at login, in the order and the spelling of PostgreSQL. libpq tells them by
+ * name only. */
 static const char *const reported[] = {"application_name", "client_encoding", "DateStyle",
 	"default_transaction_read_only", "in_hot_standby", "integer_datetimes", "IntervalStyle",
 	"is_superuser", "scram_iterations", "search_path", "server_encoding", "server_version",
 	"session_authorization", "standard_conforming_strings", "TimeZone"};
 
-/* What applications' URLs hold for their drivers, and means nothing to a server connection. */
-static const char *const drivers_own[] = {"async_fallback", "command_timeout",
-	"prepared_statement_cache_size", "prepared_statement_name_func", "statement_cache_size",
-	"max_cached_statement_lifetime", "max_cacheable_statement_size", "server_settings"};
-
-/* What weir says itself. */
-static const char *const weirs_own[] = {"host", "hostaddr", "port", "dbname", "user", "password",
-	"connect_timeout", "replication", "service", "fallback_application_name"};
-
-static bool is_one_of(const char *name, const char *const *list, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		if (strcmp(name, list[i]) == 0)
-			return true;
-	}
-	return false;
-}
-
-void pgsql_forget_environment(void)
-{
-	PQconninfoOption *options = PQconndefaults();
-
-	for (PQconninfoOption *o = options; o && o->keyword; o++) {
-		if (o->envvar && strcmp(o->keyword, "passfile") != 0)
-			unsetenv(o->envvar);
-	}
-	unsetenv("PGSERVICEFILE");
-	unsetenv("PGSYSCONFDIR");
-	PQconninfoFree(options);
-}
-
-/* The name libpq knows a parameter of the URL under; NULL: it is not one of libpq's. */
-static const char *libpq_keyword(const PQconninfoOption *options, const char *key)
-{
-	/* asyncpg's spelling. */
-	if (strcmp(key, "ssl") == 0)
-		return "sslmode";
-	for (const PQconninfoOption *o = options; o->keyword; o++) {
-		if (strcmp(o->keyword, key) == 0)
-			return o->keyword;
-	}
-	return NULL;
-}
-
-bool pgsql_url_check(const struct url *url, struct buf *ret_problem)
-{
-	PQconninfoOption *options = PQconndefaults();
-	bool good = options != NULL;
-
-	for (size_t i = 0; good && i < url->n_params; i++) {
-		const char *key = url->params[i].key;
-		if (is_one_of(key, drivers_own, ARRAY_LEN(drivers_own)))
-			continue;
-		if (is_one_of(key, weirs_own, ARRAY_LEN(weirs_own))) {
-			buf_printf(ret_problem,
-				"url: parameter \"%s\" is weir's own to set: give it in the URL's "
-				"own place, "
-				"or as an option of the database",
-				key);
-			good = false;
-		} else if (!libpq_keyword(options, key)) {
-			buf_printf(ret_problem,
-				"url: unknown parameter \"%s\": allowed are libpq's connection "
-				"parameters "
-				"(sslmode, sslrootcert, target_session_attrs, options, ...)",
-				key);
-			good = false;
-		}
-	}
-	PQconninfoFree(options);
-	return good;
-}
-
-/* --- dialling --- */
-
-struct params {
-	const char *keys[PARAMS_MAX + 1], *values[PARAMS_MAX + 1];
-	size_t n;
-	struct buf hosts, ports;
+/* One address of one host. */
+struct place {
+	const char *host;  /* as in the URL: what certificates and password files speak of */
+	char address[128]; /* numeric; "" for a socket directory */
+	char port[8];
 };
 
-static void add(struct params *p, const char *key, const char *value)
+struct dialling {
+	const struct url *url;
+	struct pgsql_params params;
+	struct buf trouble; /* what became of each attempt so far */
+	bool final;
+};
+
+/* --- what went wrong, in words --- */
+
+static void add_trouble(struct dialling *d, const struct place *place, const char *text, size_t len)
 {
-	if (!value || p->n == PARAMS_MAX)
+	struct buf *b = &d->trouble;
+
+	if (b->len)
+		buf_text(b, "; ");
+	if (place) {
+		buf_text(b, place->host);
+		if (place->address[0] && strcmp(place->host, place->address) != 0)
+			buf_printf(b, " (%s)", place->address);
+		buf_printf(b, " port %s: ", place->port);
+	}
+	buf_put(b, text, len);
+}
+
+/* libpq's message without 'connection to server at "...", port ... failed: '; one line of it. */
+static const char *first_line(const char *message, size_t *ret_len)
+{
+	const char *failed = strstr(message, " failed: ");
+	size_t len = strcspn(message, "\n");
+
+	if (text_starts_with(message, "connection to server ") && failed &&
+		failed < message + len) {
+		failed += strlen(" failed: ");
+		len -= (size_t)(failed - message);
+		message = failed;
+	}
+	*ret_len = len;
+	return message;
+}
+
+/* Finds the SQLSTATE in 'FATAL:  28P01: text' (the severity may be in any language), or NULL: the
+ * server has not spoken. */
+static const char *find_sqlstate(const char *line, size_t len)
+{
+	const char *colon = memchr(line, ':', len);
+
+	if (!colon || (size_t)(line + len - colon) < strlen(":  00000: ") ||
+		!text_starts_with(colon, ":  "))
+		return NULL;
+	const char *code = colon + 3;
+	if (strspn(code, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") != 5 || code[5] != ':')
+		return NULL;
+	return code;
+}
+
+/* Will the same be said a moment later? A server that starts, stops, recovers or is full (classes
+ * 53, 55, 57), is ill (58, XX) or had trouble with the connection (08) may change its mind. */
+static bool is_final(const char *sqlstate)
+{
+	static const char *const passing[] = {"08", "53", "55", "57", "58", "XX"};
+
+	for (size_t i = 0; i < ARRAY_LEN(passing); i++) {
+		if (text_starts_with(sqlstate, passing[i]))
+			return false;
+	}
+	return true;
+}
+
+static void explain(struct dialling *d, const struct place *place, const char *message)
+{
+	size_t len;
+	const char *line = first_line(message, &len);
+	const char *sqlstate = find_sqlstate(line, len);
+
+	if (!sqlstate) {
+		add_trouble(d, place, line, len);
 		return;
-	p->keys[p->n] = key;
-	p->values[p->n++] = value;
-	p->keys[p->n] = p->values[p->n] = NULL;
-}
-
-static void add_hosts(struct params *p, const struct url *url)
-{
-	for (size_t i = 0; i < url->n_hosts; i++) {
-		buf_printf(&p->hosts, "%s%s", i ? "," : "", url->hosts[i].name);
-		buf_printf(&p->ports, "%s%u", i ? "," : "",
-			url->hosts[i].port ? url->hosts[i].port : 5432u);
 	}
-	buf_u8(&p->hosts, 0);
-	buf_u8(&p->ports, 0);
-	add(p, "host", (const char *)p->hosts.data);
-	add(p, "port", (const char *)p->ports.data);
+	/* The server's own words, as psql shows them: without the code. */
+	const char *words = sqlstate + strlen("00000: ");
+	add_trouble(d, NULL, line, (size_t)(sqlstate - line));
+	buf_put(&d->trouble, words, len - (size_t)(words - line));
+	d->final = is_final(sqlstate);
 }
 
-static void collect(
-	const struct dial_target *target, const PQconninfoOption *options, struct params *p)
+static void on_notice(void *arg, const char *message)
 {
-	const struct url *url = target->url;
-	const char *user = url->user ? url->user : target->user;
+	char text[256];
 
-	add_hosts(p, url);
-	add(p, "user", user);
-	add(p, "password", url->user ? url->password : target->password);
-	add(p, "dbname", url->dbname ? url->dbname : user);
-	add(p, "fallback_application_name", "weir");
-	/* A server that vanishes without a word is noticed. */
-	add(p, "keepalives_idle", "60");
-	add(p, "keepalives_interval", "10");
-	add(p, "tcp_user_timeout", "30000");
-	for (size_t i = 0; i < url->n_params; i++) {
-		const char *key = libpq_keyword(options, url->params[i].key);
-		if (key)
-			add(p, key, url->params[i].value);
-	}
+	log_debug("event=server_notice text=\"%s\"", log_escape(message, text, sizeof(text)));
 }
 
-static void ignore_notice(void *arg, const char *message)
-{
-	log_debug("event=server_notice text=\"%.200s\"", message);
-}
+/* --- one attempt --- */
 
-/* Waits for libpq to have finished, no longer than `deadline`. */
+/* Waits for libpq to be through with it, no longer than `deadline`. 0, 1 (see PQerrorMessage), or
+ * -ETIMEDOUT. */
 static int wait_for_login(PGconn *conn, usec_t deadline)
 {
 	PostgresPollingStatusType status = PGRES_POLLING_WRITING;
@@ -162,155 +143,229 @@ static int wait_for_login(PGconn *conn, usec_t deadline)
 			.events = status == PGRES_POLLING_READING ? POLLIN : POLLOUT};
 		if (left <= 0)
 			return -ETIMEDOUT;
-		int r = poll(&pfd, 1, (int)(left / USEC_PER_MSEC) + 1);
-		if (r < 0 && errno != EINTR)
+		/* Not longer than an int holds. */
+		if (left > 60 * USEC_PER_SEC)
+			left = 60 * USEC_PER_SEC;
+		int n = poll(&pfd, 1, (int)((left + USEC_PER_MSEC - 1) / USEC_PER_MSEC));
+		if (n < 0 && errno != EINTR)
 			return -errno;
-		if (r > 0)
+		if (n > 0)
 			status = PQconnectPoll(conn);
 	}
 	return status == PGRES_POLLING_OK ? 0 : 1;
 }
 
-/* Is it pointless to try again soon? What a server says for good reason, and not only at this
- * moment. */
-static bool is_final(const char *message)
+static bool collect_parameters(PGconn *conn, struct buf *ret_parameters)
 {
-	static const char *const passing[] = {"starting up", "shutting down", "in recovery",
-		"too many clients", "remaining connection slots", "too many connections",
-		"not accepting connections", "not yet accepting"};
-
-	if (!strstr(message, "FATAL:"))
-		return false;
-	for (size_t i = 0; i < ARRAY_LEN(passing); i++) {
-		if (strstr(message, passing[i]))
-			return false;
-	}
-	return true;
-}
-
-static void explain(PGconn *conn, int r, struct refusal *ret_refusal, bool *ret_final)
-{
-	char text[512];
-
-	text_copy(text, sizeof(text),
-		r == -ETIMEDOUT ? "no answer within connect_timeout" : PQerrorMessage(conn));
-	for (char *c = text; *c; c++) {
-		if (*c == '\n')
-			*c = c[1] ? ' ' : 0;
-	}
-	refusal_set(ret_refusal, REASON_SERVER_UNREACHABLE, text);
-	*ret_final = r == 1 && is_final(text);
-}
-
-static struct pgsql_handle *make_handle(PGconn *conn)
-{
-	struct pgsql_handle *handle = calloc(1, sizeof(*handle));
-
-	if (!handle)
-		return NULL;
-	handle->conn = conn;
-	handle->process_id = (uint32_t)PQbackendPID(conn);
-	handle->cancel = PQgetCancel(conn);
 	for (size_t i = 0; i < ARRAY_LEN(reported); i++) {
 		const char *value = PQparameterStatus(conn, reported[i]);
 		if (value) {
-			buf_cstr(&handle->parameters, reported[i]);
-			buf_cstr(&handle->parameters, value);
+			buf_cstr(ret_parameters, reported[i]);
+			buf_cstr(ret_parameters, value);
 		}
 	}
-	if (handle->parameters.failed) {
-		handle->conn = NULL;
-		pgsql_handle_free(handle);
-		return NULL;
-	}
-	return handle;
+	return !ret_parameters->failed;
 }
 
-static PGconn *start(const struct dial_target *target)
+/* Makes of a logged-in `conn` what weir goes on with. On success it belongs to the handle. */
+static int take_over(PGconn *conn, struct dialled *ret_dialled)
 {
-	PQconninfoOption *options = PQconndefaults();
-	struct params params = {.n = 0};
-	PGconn *conn = NULL;
+	struct pgsql_handle *handle = calloc(1, sizeof(*handle));
 
-	if (options) {
-		collect(target, options, &params);
-		conn = PQconnectStartParams(params.keys, params.values, 0);
+	if (!handle || !collect_parameters(conn, &handle->parameters) ||
+		PQsetnonblocking(conn, 1) != 0) {
+		pgsql_handle_free(handle);
+		return -ENOMEM;
 	}
-	PQconninfoFree(options);
-	buf_clear(&params.hosts);
-	buf_clear(&params.ports);
+	/* libpq closes its own descriptor in the end; weir's is another one of the same socket,
+	 * which libpq has made non-blocking. */
+	int fd = fcntl(PQsocket(conn), F_DUPFD_CLOEXEC, 3);
+	if (fd < 0) {
+		int r = -errno;
+		pgsql_handle_free(handle);
+		return r;
+	}
+	handle->process_id = (uint32_t)PQbackendPID(conn);
+	handle->conn = conn;
+	*ret_dialled =
+		(struct dialled){.fd = fd, .tls = PQsslStruct(conn, "OpenSSL"), .handle = handle};
+	return 0;
+}
+
+static PGconn *start(struct dialling *d, const struct place *place, const char *attrs)
+{
+	struct pgsql_params *p = &d->params;
+	size_t before = p->n;
+
+	pgsql_params_add(p, "host", place->host);
+	pgsql_params_add(p, "hostaddr", place->address);
+	pgsql_params_add(p, "port", place->port);
+	pgsql_params_add(p, "target_session_attrs", attrs);
+	PGconn *conn = PQconnectStartParams(p->keys, p->values, 0);
+	p->n = before;
 	return conn;
+}
+
+/* As pgsql_dial(), but for what went wrong, which is added to d->trouble. */
+static int try_place(struct dialling *d, const struct place *place, const char *attrs,
+	struct dialled *ret_dialled)
+{
+	static const char no_answer[] = "no answer within connect_timeout";
+	static const char no_openssl[] = "TLS by a libpq without OpenSSL cannot be taken over";
+	usec_t deadline = clock_deadline(clock_usec(), d->params.timeout);
+	PGconn *conn = start(d, place, attrs);
+
+	if (!conn)
+		return -ENOMEM;
+	PQsetNoticeProcessor(conn, on_notice, NULL);
+	/* The one way to learn the SQLSTATE of a refused login. */
+	PQsetErrorVerbosity(conn, PQERRORS_VERBOSE);
+	int r = PQstatus(conn) == CONNECTION_BAD ? 1 : wait_for_login(conn, deadline);
+	if (r == -ETIMEDOUT) {
+		add_trouble(d, place, no_answer, strlen(no_answer));
+		r = 1;
+	} else if (r == 1) {
+		explain(d, place, PQerrorMessage(conn));
+	} else if (r == 0 && PQsslInUse(conn) && !PQsslStruct(conn, "OpenSSL")) {
+		add_trouble(d, place, no_openssl, strlen(no_openssl));
+		r = 1;
+	} else if (r == 0) {
+		r = take_over(conn, ret_dialled);
+	}
+	if (r != 0)
+		PQfinish(conn);
+	return r;
+}
+
+/* --- hosts and addresses --- */
+
+/* Where to begin with `n` equal things. */
+static size_t first_of(const struct dialling *d, size_t n)
+{
+	const char *balance = url_param(d->url, "load_balance_hosts");
+
+	return balance && strcmp(balance, "random") == 0 && n ? random_below((uint32_t)n) : 0;
+}
+
+static const struct addrinfo *nth_address(const struct addrinfo *list, size_t n)
+{
+	while (n--)
+		list = list->ai_next;
+	return list;
+}
+
+static int try_addresses(struct dialling *d, struct place *place, const struct addrinfo *list,
+	const char *attrs, struct dialled *ret_dialled)
+{
+	size_t n = 0;
+	int r = 1;
+
+	for (const struct addrinfo *ai = list; ai; ai = ai->ai_next)
+		n++;
+	size_t first = first_of(d, n);
+	for (size_t i = 0; r == 1 && !d->final && i < n; i++) {
+		const struct addrinfo *ai = nth_address(list, (first + i) % n);
+		if (getnameinfo(ai->ai_addr, ai->ai_addrlen, place->address, sizeof(place->address),
+			    NULL, 0, NI_NUMERICHOST) == 0)
+			r = try_place(d, place, attrs, ret_dialled);
+	}
+	return r;
+}
+
+static int try_host(struct dialling *d, const struct url_host *host, const char *attrs,
+	struct dialled *ret_dialled)
+{
+	struct place place = {.host = host->name};
+	struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
+	struct addrinfo *list = NULL;
+
+	snprintf(place.port, sizeof(place.port), "%u", host->port ? host->port : DEFAULT_PORT);
+	/* A socket's directory, or the abstract namespace. */
+	if (host->name[0] == '/' || host->name[0] == '@')
+		return try_place(d, &place, attrs, ret_dialled);
+	int failure = getaddrinfo(host->name, NULL, &hints, &list);
+	if (failure != 0) {
+		const char *text = gai_strerror(failure);
+		add_trouble(d, &place, text, strlen(text));
+		return 1;
+	}
+	int r = try_addresses(d, &place, list, attrs, ret_dialled);
+	freeaddrinfo(list);
+	return r;
+}
+
+static int try_hosts(struct dialling *d, const char *attrs, struct dialled *ret_dialled)
+{
+	size_t n = d->url->n_hosts;
+	size_t first = first_of(d, n);
+	int r = 1;
+
+	for (size_t i = 0; r == 1 && !d->final && i < n; i++)
+		r = try_host(d, &d->url->hosts[(first + i) % n], attrs, ret_dialled);
+	return r;
+}
+
+static void refuse(struct dialling *d, struct refusal *ret_refusal, bool *ret_final)
+{
+	buf_u8(&d->trouble, 0);
+	refusal_set(ret_refusal, REASON_SERVER_UNREACHABLE,
+		d->trouble.failed ? NULL : (const char *)d->trouble.data);
+	*ret_final = d->final;
 }
 
 int pgsql_dial(const struct dial_target *target, struct dialled *ret_dialled,
 	struct refusal *ret_refusal, bool *ret_final)
 {
-	usec_t deadline = clock_usec() + target->connect_timeout;
-	PGconn *conn = start(target);
+	const char *attrs = url_param(target->url, "target_session_attrs");
+	struct dialling d = {.url = target->url};
 
-	if (!conn)
-		return -ENOMEM;
-	PQsetNoticeProcessor(conn, ignore_notice, NULL);
-	int r = PQstatus(conn) == CONNECTION_BAD ? 1 : wait_for_login(conn, deadline);
-	if (r != 0) {
-		explain(conn, r, ret_refusal, ret_final);
-		PQfinish(conn);
-		return 1;
+	int r = pgsql_params_init(&d.params, target);
+	if (r < 0)
+		return r;
+	if (attrs && strcmp(attrs, "prefer-standby") == 0) {
+		/* A wish about the hosts together, of which libpq sees one at a time. */
+		r = try_hosts(&d, "standby", ret_dialled);
+		if (r == 1 && !d.final) {
+			buf_clear(&d.trouble);
+			r = try_hosts(&d, "any", ret_dialled);
+		}
+	} else {
+		r = try_hosts(&d, NULL, ret_dialled);
 	}
-	/* libpq closes its own descriptor in the end; weir's is another one on the same socket. */
-	int fd = fcntl(PQsocket(conn), F_DUPFD_CLOEXEC, 3);
-	struct pgsql_handle *handle = fd < 0 ? NULL : make_handle(conn);
-	if (!handle) {
-		if (fd >= 0)
-			close(fd);
-		PQfinish(conn);
-		return -ENOMEM;
-	}
-	PQsetnonblocking(conn, 1);
-	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-	*ret_dialled =
-		(struct dialled){.fd = fd, .tls = PQsslStruct(conn, "OpenSSL"), .handle = handle};
-	return 0;
+	if (r == 1)
+		refuse(&d, ret_refusal, ret_final);
+	buf_clear(&d.trouble);
+	pgsql_params_clear(&d.params);
+	return r;
+}
+
+/* --- the end --- */
+
+static void free_handle(struct pgsql_handle *handle)
+{
+	buf_clear(&handle->parameters);
+	buf_clear(&handle->extra);
+	PQfinish(handle->conn);
+	free(handle);
 }
 
 void pgsql_handle_free(struct pgsql_handle *handle)
 {
 	if (!handle)
 		return;
-	buf_clear(&handle->parameters);
-	buf_clear(&handle->extra);
-	if (handle->cancel)
-		PQfreeCancel(handle->cancel);
+	/* PQfinish() sends a Terminate. weir has said farewell where that was possible; elsewhere,
+	 * in the middle of a message, those bytes would become its rest. */
 	if (handle->conn)
-		PQfinish(handle->conn);
-	free(handle);
+		shutdown(PQsocket(handle->conn), SHUT_WR);
+	free_handle(handle);
 }
 
 void pgsql_dialled_free(struct dialled *dialled)
 {
 	if (!dialled->handle)
 		return;
+	/* Nothing is under way: libpq's farewell is in its place. */
+	free_handle(dialled->handle);
 	close(dialled->fd);
-	pgsql_handle_free(dialled->handle);
 	dialled->handle = NULL;
-}
-
-/* --- cancelling --- */
-
-void *pgsql_cancel_new(const struct pgsql_handle *handle)
-{
-	return handle && handle->conn ? PQgetCancel(handle->conn) : NULL;
-}
-
-void pgsql_cancel_free(void *cancel)
-{
-	PQfreeCancel(cancel);
-}
-
-void pgsql_cancel(void *cancel)
-{
-	char problem[256];
-
-	if (!PQcancel(cancel, problem, sizeof(problem)))
-		log_warning("event=cancel_failed detail=\"%.200s\"", problem);
 }

@@ -1,7 +1,6 @@
 /*
  * What libpq does for weir: logging in to servers, with every method, option and password file that
- * it knows; and cancelling. The only place that sees libpq. All but the handle's functions may
- * block: dialler threads call them.
+ * it knows; and cancelling. Only dial*.c see libpq.
  */
 #pragma once
 
@@ -16,28 +15,41 @@
 struct pgsql_handle {
 	uint32_t process_id;
 	struct buf parameters; /* what the server reported: name NUL value NUL ... */
-	void *conn;   /* PGconn *: kept for the end; owns libpq's own descriptor and the SSL */
-	void *cancel; /* PGcancel * */
+	void *conn; /* PGconn *: kept for the end; owns libpq's own descriptor and the SSL */
 	/* Packed by another worker: settings that were made besides, in the same form. */
 	struct buf extra;
 	bool leftover; /* statements of that worker are still prepared, under names that another one
 			  may give too */
 };
 
-/* Makes sure that the environment (PGHOST, PGOPTIONS, ...) has no say; password files do. Before
- * threads. */
+/* Makes sure that the environment (PGHOST, PGOPTIONS, PGTZ, ...) has no say; password files do.
+ * Once, before there are threads. */
 void pgsql_forget_environment(void);
 
+/* True if libpq knows the URL's parameters and weir lets them pass. Otherwise says in `ret_problem`
+ * which one is wrong and what is allowed; values are not repeated. Does not block. */
 bool pgsql_url_check(const struct url *url, struct buf *ret_problem);
 
+/* Opens and logs in: host after host, address after address, each for at most connect_timeout (the
+ * URL's, if it has one). Blocks: for dialler threads. 0 with *ret_dialled, whose descriptor is the
+ * caller's and whose SSL is the handle's; 1 with *ret_refusal and *ret_final (see proto.h); or
+ * -errno. */
 MUST_USE int pgsql_dial(const struct dial_target *target, struct dialled *ret_dialled,
 	struct refusal *ret_refusal, bool *ret_final);
 
+/* Ends a connection that nobody took, with a farewell, its descriptor included. Does not block. */
 void pgsql_dialled_free(struct dialled *dialled);
 
-/* Does not block. Weir's own descriptor must be closed already or be closed independently. */
+/* Frees the handle, its SSL and libpq's descriptor. Nothing more is sent, whatever state the
+ * connection is in. Does not block. weir's own descriptor is closed by the caller, before or after.
+ * NULL is fine. */
 void pgsql_handle_free(struct pgsql_handle *handle);
 
+/* What pgsql_cancel() needs, independent of the handle from then on. NULL: no memory, or no such
+ * connection. Does not block. */
 void *pgsql_cancel_new(const struct pgsql_handle *handle);
 void pgsql_cancel_free(void *cancel);
+
+/* Blocks until the server has carried it out or refused; under TLS if the connection is and libpq
+ * can. At most one thread at a time for the same `cancel`. */
 void pgsql_cancel(void *cancel);

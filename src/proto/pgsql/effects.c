@@ -104,10 +104,8 @@ static void reset_extra(struct pg_front *front, struct pg_back *back, const char
 	const char *startup = settings_get(front->startup_reported, name);
 
 	if (settings_get(back->settings.reported, name)) {
-		if (startup &&
-			settings_with(table, front->settings.reported, name, startup, &list) == 0) {
-			front->retell |= list != front->settings.reported;
-			settings_replace(&front->settings.reported, list);
+		if (startup && settings_with(table, front->resets, name, startup, &list) == 0) {
+			settings_replace(&front->resets, list);
 			settings_unref(list);
 		}
 		return;
@@ -130,8 +128,7 @@ static void reset_all(struct pg_front *front, struct pg_back *back)
 	settings_replace(&back->settings.extra, empty);
 	settings_unref(empty);
 	settings_replace(&front->settings.extra, front->startup_extra);
-	front->retell |= front->settings.reported != front->startup_reported;
-	settings_replace(&front->settings.reported, front->startup_reported);
+	settings_replace(&front->resets, front->startup_reported);
 	pin_end(back, PIN_SETTINGS, NULL);
 }
 
@@ -283,8 +280,28 @@ void effects_command(struct pg_front *front, struct pg_back *back, const char *t
 		settle_both(front, back, false);
 }
 
+/* What servers report after a RESET comes just before ReadyForQuery: it is their own value, not the client's. */
+static void apply_resets(struct pg_front *front)
+{
+	const struct settings *list;
+
+	for (size_t i = 0; i < settings_count(front->resets); i++) {
+		if (settings_with(front->worker->settings, front->settings.reported,
+			    settings_name(front->resets, i), settings_value(front->resets, i), &list) != 0)
+			continue;
+		front->retell |= list != front->settings.reported;
+		settings_replace(&front->settings.reported, list);
+		settings_unref(list);
+	}
+	const struct settings *empty = settings_empty(front->worker->settings);
+	settings_replace(&front->resets, empty);
+	settings_unref(empty);
+}
+
 void effects_ready(struct pg_front *front, struct pg_back *back)
 {
+	if (settings_count(front->resets))
+		apply_resets(front);
 	if (back->status == 'I')
 		settle_both(front, back, !back->erred);
 }

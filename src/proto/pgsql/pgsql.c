@@ -64,6 +64,7 @@ static struct front *front_new(struct proto_worker *worker, uint32_t id)
 	front->base.key.id = id;
 	front->worker = worker;
 	front->startup = settings_empty(worker->settings);
+	front->resets = settings_empty(worker->settings);
 	map_init(&front->statements);
 	return &front->base;
 }
@@ -79,6 +80,7 @@ static void front_free(struct front *base)
 	free(front->user);
 	free(front->database);
 	settings_unref(front->startup);
+	settings_unref(front->resets);
 	settings_unref(front->startup_extra);
 	settings_unref(front->startup_reported);
 	session_settings_clear(&front->settings);

@@ -1,0 +1,246 @@
+"""Real servers, the real daemon, real drivers. Nothing here sleeps where it can wait for a condition."""
+
+import contextlib
+import os
+import pathlib
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+import psycopg
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+WEIR_BIN = os.environ.get("WEIR_BIN", str(ROOT / "build" / "weir"))
+PG_BIN = pathlib.Path("/usr/lib/postgresql/15/bin")
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def wait_for(condition, what="the condition", timeout=20):
+    """Waits until `condition` gives something true, and returns that."""
+    deadline = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"waited {timeout} s for {what}"
+        time.sleep(0.01)
+
+
+class Postgres:
+    """A throwaway cluster on loopback."""
+
+    def __init__(self, base):
+        self.base = base
+        self.data = base / "data"
+        self.port = free_port()
+        self.process = None
+        self.as_postgres = {}
+        base.chmod(0o755)
+        if os.getuid() == 0:
+            account = pwd.getpwnam("postgres")
+            self.as_postgres = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+            self.data.mkdir()
+            os.chown(self.data, account.pw_uid, account.pw_gid)
+        subprocess.run(
+            [PG_BIN / "initdb", "-D", self.data, "-U", "postgres", "--auth-local=trust",
+             "--auth-host=scram-sha-256", "--no-sync"],
+            check=True, capture_output=True, cwd="/", **self.as_postgres)
+        hba = self.data / "pg_hba.conf"
+        hba.write_text("local all all trust\n"
+                       "host all md5user 127.0.0.1/32 md5\n"
+                       "host all all 127.0.0.1/32 scram-sha-256\n")
+        self.start()
+        with self.connect() as db:
+            for sql in (
+                "create role app login password 'secret'",
+                "create role other login password 'other-secret'",
+                "set password_encryption = md5",
+                "create role md5user login password 'md5-secret'",
+                "create database app owner app",
+            ):
+                db.execute(sql)
+        with self.connect(dbname="app") as db:
+            db.execute("grant all on schema public to public")
+
+    def start(self):
+        self.log = open(self.base / "postgresql.log", "ab")
+        self.process = subprocess.Popen(
+            [PG_BIN / "postgres", "-D", self.data, "-p", str(self.port),
+             "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={self.data}",
+             "-c", "fsync=off", "-c", "max_connections=200", "-c", "log_connections=on"],
+            stdout=self.log, stderr=self.log, cwd="/", start_new_session=True, **self.as_postgres)
+        wait_for(self.is_up, "PostgreSQL to start", 60)
+
+    def is_up(self):
+        try:
+            self.connect().close()
+            return True
+        except psycopg.OperationalError:
+            return False
+
+    def stop(self, how=signal.SIGINT):
+        """SIGINT: fast shutdown. SIGKILL: the postmaster and everything it started."""
+        if how == signal.SIGKILL:
+            os.killpg(self.process.pid, how)
+        else:
+            self.process.send_signal(how)
+        self.process.wait(60)
+        with contextlib.suppress(FileNotFoundError):
+            if how == signal.SIGKILL:
+                (self.data / "postmaster.pid").unlink()
+
+    def connect(self, **kwargs):
+        settings = {"host": str(self.data), "port": self.port, "user": "postgres",
+                    "dbname": "postgres", "autocommit": True}
+        return psycopg.connect(**(settings | kwargs))
+
+    def query(self, sql, *args, **kwargs):
+        with self.connect(**kwargs) as db:
+            return db.execute(sql, *args).fetchall()
+
+    def connections(self, user="app"):
+        return self.query("select count(*) from pg_stat_activity where usename = %s", [user])[0][0]
+
+    def logins(self):
+        return (self.base / "postgresql.log").read_text(errors="replace").count(
+            "connection authorized: user=app")
+
+    def url(self, user="app", password="secret", dbname="app", params="?sslmode=disable"):
+        login = f"{user}:{password}@" if user else ""
+        return f"postgresql+asyncpg://{login}127.0.0.1:{self.port}/{dbname}{params}"
+
+
+class Weir:
+    """A running daemon."""
+
+    def __init__(self, base, ini=None, arguments=None, expect_start=True):
+        self.base = base
+        self.port = free_port()
+        self.ini_path = base / "weir.ini"
+        self.log_path = base / "weir.log"
+        self.killed = False
+        if ini is not None:
+            self.write(ini)
+            arguments = ["-c", str(self.ini_path)]
+        with open(self.log_path, "wb") as log:
+            self.process = subprocess.Popen(
+                [WEIR_BIN, *arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                start_new_session=True)
+        if expect_start:
+            wait_for(lambda: " ready " in self.log() or self.process.poll() is not None,
+                     "weir to start")
+            assert self.process.poll() is None, self.log()
+
+    def write(self, ini):
+        self.ini_path.write_text(ini.replace("@PORT@", str(self.port)))
+
+    def log(self):
+        return self.log_path.read_text(errors="replace")
+
+    def wait_for_log(self, text, timeout=20):
+        wait_for(lambda: text in self.log(), f"{text!r} in the log", timeout)
+
+    def reload(self, ini=None):
+        if ini is not None:
+            self.write(ini)
+        n = self.log().count("event=reload")
+        self.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: self.log().count("event=reloaded") + self.log().count(
+            "event=reload_refused") and self.log().count("event=reload") > n, "the reload")
+
+    def dsn(self, user="app", password="secret", dbname="app"):
+        return f"host=127.0.0.1 port={self.port} user={user} password={password} dbname={dbname}"
+
+    def url(self, user="app", password="secret", dbname="app", driver="asyncpg"):
+        return f"postgresql+{driver}://{user}:{password}@127.0.0.1:{self.port}/{dbname}"
+
+    def connect(self, user="app", password="secret", dbname="app", **kwargs):
+        return psycopg.connect(self.dsn(user, password, dbname), **({"autocommit": True} | kwargs))
+
+    def console(self, command, user="app", password="secret"):
+        """The rows of a console command, as dictionaries."""
+        with self.connect(user, password, "weir", cursor_factory=psycopg.ClientCursor) as db:
+            cursor = db.execute(command)
+            if not cursor.description:
+                return []
+            names = [column.name for column in cursor.description]
+            return [dict(zip(names, row)) for row in cursor.fetchall()]
+
+    def pool(self, database="app", user=None):
+        for row in self.console("show pools"):
+            if row["database"] == database and user in (None, row["user"]):
+                return row
+        return None
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+                raise AssertionError("weir did not stop:\n" + self.log()[-3000:])
+        log = self.log()
+        assert "ERROR: AddressSanitizer" not in log and "runtime error:" not in log, log
+        assert "LeakSanitizer" not in log, log
+        assert "invariant does not hold" not in log, log
+        assert self.process.returncode == 0, (self.process.returncode, log[-3000:])
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    base = pathlib.Path(tempfile.mkdtemp())
+    server = Postgres(base)
+    yield server
+    if server.process.poll() is None:
+        server.stop()
+    shutil.rmtree(base)
+
+
+@pytest.fixture
+def own_postgres():
+    """One that a test may stop and kill."""
+    base = pathlib.Path(tempfile.mkdtemp())
+    server = Postgres(base)
+    yield server
+    if server.process.poll() is None:
+        server.stop()
+    shutil.rmtree(base)
+
+
+@pytest.fixture
+def start_weir(tmp_path):
+    """start_weir(postgres, pool_size=3, ...) or start_weir(ini=TEXT)."""
+    running = []
+
+    def start(server=None, ini=None, weir="", user="", **options):
+        base = tmp_path / f"weir{len(running)}"
+        base.mkdir()
+        if ini is None:
+            lines = "\n".join(f"{key} = {value}" for key, value in options.items())
+            ini = (f"[weir]\nlisten_postgresql = 127.0.0.1:@PORT@\nworkers = 1\n"
+                   f"admin_users = app\n{weir}\n"
+                   f"[database app]\nurl = {server.url()}\n{lines}\n{user}\n")
+        daemon = Weir(base, ini)
+        running.append(daemon)
+        return daemon
+
+    yield start
+    for daemon in running:
+        daemon.stop()
+
+
+@pytest.fixture
+def weir(start_weir, postgres):
+    return start_weir(postgres)
