@@ -85,6 +85,8 @@ void config_print_sample(struct buf *b)
 /* A dot or apostrophe at the start of a line would be a request, and a minus a hyphen. */
 static void print_roff(struct buf *b, const char *text)
 {
+	if (*text == '.' || *text == '\'')
+		buf_text(b, "\\&");
 	for (const char *at = text; *at; at++) {
 		if (*at == '-')
 			buf_text(b, "\\-");

@@ -22,6 +22,6 @@ NORETURN void check_failed(const char *file, int line, const char *expression);
 	} while (0)
 
 /* The struct of which `ptr` points to the field `member`. */
-#define container_of(ptr, type, member) ((type *)((uintptr_t)(ptr) - offsetof(type, member)))
+#define container_of(ptr, type, member) ((type *)((uintptr_t)(ptr)-offsetof(type, member)))
 
 #define ARRAY_LEN(array) (sizeof(array) / sizeof((array)[0]))

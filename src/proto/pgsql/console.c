@@ -172,7 +172,8 @@ static void send_asked(struct pg_console *c, struct output *to_client)
 	c->described = c->executed = false;
 }
 
-void pg_console_answer(struct pg_front *front, const struct result *result, struct output *to_client)
+void pg_console_answer(
+	struct pg_front *front, const struct result *result, struct output *to_client)
 {
 	struct pg_console *c = front->console;
 	struct buf b = {0};

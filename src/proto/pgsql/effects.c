@@ -280,14 +280,16 @@ void effects_command(struct pg_front *front, struct pg_back *back, const char *t
 		settle_both(front, back, false);
 }
 
-/* What servers report after a RESET comes just before ReadyForQuery: it is their own value, not the client's. */
+/* What servers report after a RESET comes just before ReadyForQuery: it is their own value, not the
+ * client's. */
 static void apply_resets(struct pg_front *front)
 {
 	const struct settings *list;
 
 	for (size_t i = 0; i < settings_count(front->resets); i++) {
 		if (settings_with(front->worker->settings, front->settings.reported,
-			    settings_name(front->resets, i), settings_value(front->resets, i), &list) != 0)
+			    settings_name(front->resets, i), settings_value(front->resets, i),
+			    &list) != 0)
 			continue;
 		front->retell |= list != front->settings.reported;
 		settings_replace(&front->settings.reported, list);

@@ -71,7 +71,7 @@ struct pg_front {
 	struct proto_pool *pool; /* once accepted */
 	enum front_phase phase;
 	uint32_t protocol_version;
-	struct login *login;     /* until it is over */
+	struct login *login;        /* until it is over */
 	struct pg_console *console; /* in PHASE_CONSOLE */
 	char *user, *database;
 	bool session_mode;
@@ -249,5 +249,6 @@ void pins_clear(struct pg_back *back);
 enum front_verdict pg_console_from_client(
 	struct pg_front *front, struct input *in, struct output *to_client);
 void pg_console_start(struct pg_front *front);
-void pg_console_answer(struct pg_front *front, const struct result *result, struct output *to_client);
+void pg_console_answer(
+	struct pg_front *front, const struct result *result, struct output *to_client);
 void pg_console_free(struct pg_console *console);
