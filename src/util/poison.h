@@ -6,4 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Some are macros of the C library, which cannot be poisoned. */
+#undef strcpy
+#undef strcat
+#undef sprintf
+#undef vsprintf
+
 #pragma GCC poison strcpy strcat sprintf vsprintf atoi atol strtok gets

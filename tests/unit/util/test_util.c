@@ -92,11 +92,11 @@ static void a_list_keeps_its_order(void **state)
 		items[i].key = (uint64_t)i;
 		list_append(&head, &items[i].link);
 	}
-	assert_int_equal(list_first(&head, struct item, link)->key, 0);
-	assert_int_equal(list_last(&head, struct item, link)->key, 2);
+	assert_ptr_equal(list_first(&head, struct item, link), &items[0]);
+	assert_ptr_equal(list_last(&head, struct item, link), &items[2]);
 	list_remove(&items[0].link);
 	list_remove(&items[0].link);
-	assert_int_equal(list_first(&head, struct item, link)->key, 1);
+	assert_ptr_equal(list_first(&head, struct item, link), &items[1]);
 	list_remove(&items[1].link);
 	list_remove(&items[2].link);
 	assert_true(list_empty(&head));
