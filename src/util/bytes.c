@@ -7,7 +7,7 @@
 void reader_init(struct reader *r, const void *data, size_t len)
 {
 	r->at = data;
-	r->end = r->at + len;
+	r->end = len ? r->at + len : r->at;
 	r->failed = false;
 }
 
