@@ -228,26 +228,45 @@ static void run_kill_client(const struct run *run)
 
 static void run_reload(const struct run *run)
 {
-	struct buf problems = {0};
-	struct config *config = NULL;
+	const struct console_host *host = &run->console->host;
 
-	/* Read here for the answer; the daemon reads it again to apply it. */
-	int r = run->console->config->path
-			? config_read(run->console->config->path, &config, &problems)
-			: 1;
-	config_free(config);
-	buf_u8(&problems, 0);
-	if (r != 0) {
-		char *end = problems.failed ? NULL : strchr((char *)problems.data, '\n');
-		if (end)
-			*end = 0;
-		console_reply_error(run->console, run->session_id, "RELOAD failed: %s",
-			end ? (char *)problems.data : "there is no file to read");
-	} else {
-		run->console->host.reload(run->console->host.arg);
-		console_reply_tag(run->console, run->session_id, "RELOAD");
-	}
-	buf_clear(&problems);
+	host->reload(host->arg, run->console->index, run->session_id);
+}
+
+struct reloaded {
+	struct message message;
+	struct console *console;
+	uint32_t session_id;
+	char problem[200]; /* "": none */
+};
+
+static void tell_reloaded(struct message *message, void *arg)
+{
+	struct reloaded *m = container_of(message, struct reloaded, message);
+	struct result result;
+
+	result_init(&result);
+	text_copy(result.tag, sizeof(result.tag), "RELOAD");
+	if (m->problem[0])
+		result_fail(&result, "F0000", "RELOAD failed, see logs for more details: %s",
+			m->problem);
+	console_reply(m->console, m->session_id, &result);
+	result_clear(&result);
+	free(m);
+}
+
+void console_post_reloaded(
+	const struct console_peer *peer, uint32_t session_id, const char *problem)
+{
+	struct reloaded *m = calloc(1, sizeof(*m));
+
+	/* A client that got no answer would wait for ever. */
+	CHECK(m);
+	m->message.deliver = tell_reloaded;
+	m->console = peer->console;
+	m->session_id = session_id;
+	text_copy(m->problem, sizeof(m->problem), problem ? problem : "");
+	mailbox_post(peer->mailbox, &m->message);
 }
 
 static void run_shutdown(const struct run *run)

@@ -23,8 +23,9 @@ struct console_peer {
 struct console_host {
 	const struct console_peer *peers; /* one per worker, filled before the threads run */
 	unsigned n_peers;
-	void (*reload)(void *arg);   /* as HUP; from any thread */
-	void (*shutdown)(void *arg); /* as TERM */
+	/* As HUP; from any thread. Leads to console_post_reloaded() to the worker of that index. */
+	void (*reload)(void *arg, unsigned index, uint32_t session_id);
+	void (*shutdown)(void *arg); /* as TERM; from any thread */
 	void *arg;
 };
 
@@ -41,3 +42,8 @@ void console_reload(struct console *console, const struct config *config);
  * sessions_console_reply(), sooner or later. */
 void console_run(
 	struct console *console, uint32_t session_id, unsigned access, const char *command);
+
+/* Any thread: what came of a reload that this client asked for; `problem` (copied) says why nothing
+ * has changed, NULL: it is in force. */
+void console_post_reloaded(
+	const struct console_peer *peer, uint32_t session_id, const char *problem);

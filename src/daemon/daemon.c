@@ -1,6 +1,6 @@
 /*
- * The main thread: starts the workers, accepts clients and deals them out, takes signals, reloads,
- * stops. It serves nobody itself.
+ * The main thread: starts the workers, takes signals, and ends everything in the order that nothing
+ * is used after it is gone. It serves nobody itself.
  */
 #include "daemon/daemon.h"
 
@@ -11,131 +11,28 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "daemon/internal.h"
 #include "daemon/systemd.h"
-#include "daemon/worker.h"
-#include "net/listener.h"
-#include "util/log.h"
 
 #define DIAL_THREADS   8
 #define CANCEL_THREADS 4
-#define LISTENERS_MAX  64
 
-/* Where clients of each protocol connect. */
-static const struct {
-	const char *protocol;
-	size_t offset; /* of the list in struct config */
-} listen_options[] = {
-	{"postgresql", offsetof(struct config, listen_postgresql)},
-	{"mysql", offsetof(struct config, listen_mysql)},
-};
-
-struct door {
-	struct daemon *daemon;
-	const struct protocol *protocol;
-	struct listener *listener;
-};
-
-struct daemon {
-	struct loop *loop;
-	struct mailbox *mailbox;
-	struct config *config;
-	struct config *next_config; /* while a reload is under way; NULL: none is */
-	unsigned n_unacknowledged;  /* workers that still use the one before */
-	bool reload_again;
-	struct dialler *dialler;
-	struct worker *workers;
-	unsigned n_workers;
-	struct pools_peer *peers;
-	struct console_peer *console_peers;
-	unsigned *n_clients; /* per worker */
-	unsigned n_all_clients;
-	uint32_t last_id;
-	struct door doors[LISTENERS_MAX];
-	size_t n_doors;
-	bool inherited[ARRAY_LEN(listen_options)];
-	struct signal_watch *watches[3];
-	struct timer shutdown_timer;
-	bool stopping;
-	unsigned n_undrained;
-	struct buf listen_text;
-};
-
-/* --- clients --- */
-
-static unsigned least_busy(const struct daemon *d)
-{
-	unsigned best = 0;
-
-	for (unsigned i = 1; i < d->n_workers; i++) {
-		if (d->n_clients[i] < d->n_clients[best])
-			best = i;
-	}
-	return best;
-}
-
-static void on_accept(void *arg, int fd, const struct sockaddr_storage *peer, socklen_t peer_len)
-{
-	struct door *door = arg;
-	struct daemon *d = door->daemon;
-	unsigned worker = least_busy(d);
-
-	/* Ids are positive as signed numbers too: drivers read them so. */
-	d->last_id = (d->last_id & INT32_MAX) == INT32_MAX ? 1 : d->last_id + 1;
-	bool too_many = d->n_all_clients >= (unsigned)d->config->max_clients;
-	d->n_clients[worker]++;
-	d->n_all_clients++;
-	worker_post_client(&d->workers[worker], door->protocol, fd, peer, d->last_id, too_many);
-}
+/* Messages answer messages; a permission's way is the longest: returned, granted to another worker,
+ * returned unused. */
+#define SETTLE_ROUNDS 4
 
 /* --- what workers tell; on their threads --- */
 
-struct notice {
-	struct message message;
-	unsigned worker;
-};
-
-static void post_notice(struct daemon *d, message_fn deliver, unsigned worker)
+void daemon_tell(struct daemon *d, message_fn deliver, unsigned worker, uint32_t session_id)
 {
 	struct notice *notice = calloc(1, sizeof(*notice));
 
+	/* A count that is lost would keep clients out, or the program from stopping. */
 	CHECK(notice);
 	notice->message.deliver = deliver;
 	notice->worker = worker;
+	notice->session_id = session_id;
 	mailbox_post(d->mailbox, &notice->message);
-}
-
-static void client_is_closed(struct message *message, void *arg)
-{
-	struct notice *notice = container_of(message, struct notice, message);
-	struct daemon *d = arg;
-
-	d->n_clients[notice->worker]--;
-	d->n_all_clients--;
-	free(notice);
-}
-
-static void on_client_closed(void *arg, unsigned worker)
-{
-	post_notice(arg, client_is_closed, worker);
-}
-
-static void finish(struct daemon *d)
-{
-	loop_stop(d->loop);
-}
-
-static void worker_is_drained(struct message *message, void *arg)
-{
-	struct daemon *d = arg;
-
-	free(message);
-	if (--d->n_undrained == 0)
-		finish(d);
-}
-
-static void on_drained(void *arg)
-{
-	post_notice(arg, worker_is_drained, 0);
 }
 
 static void on_cancel(void *arg, const struct cancel_key *key)
@@ -146,33 +43,20 @@ static void on_cancel(void *arg, const struct cancel_key *key)
 		worker_post_cancel(&d->workers[i], key);
 }
 
-/* --- reload --- */
-
-int daemon_check(const struct config *config, struct buf *ret_problems)
+static void console_stops(struct message *message, void *arg)
 {
-	int bad = 0;
-
-	for (size_t i = 0; i < config->n_databases; i++) {
-		const struct config_database *database = &config->databases[i];
-		const struct protocol *protocol = protocol_find(database->url.protocol);
-		struct buf why = {0};
-		bool good = protocol && protocol->url_check(&database->url, &why);
-		if (!protocol)
-			buf_printf(&why, "url: this version does not serve %s",
-				database->url.protocol);
-		buf_u8(&why, 0);
-		if (!good) {
-			buf_printf(ret_problems, "%s:%d: %s\n", database->file, database->line,
-				why.failed ? "bad url" : (char *)why.data);
-			bad = 1;
-		}
-		buf_clear(&why);
-	}
-	return bad;
+	free(container_of(message, struct notice, message));
+	stop_orderly(arg);
 }
 
-/* Each line of `text` is one line of the log. */
-static void log_lines(enum log_level level, const char *event, struct buf *text)
+static void on_console_shutdown(void *arg)
+{
+	daemon_tell(arg, console_stops, 0, 0);
+}
+
+/* --- on the main thread --- */
+
+void daemon_log_lines(enum log_level level, const char *event, struct buf *text)
 {
 	buf_u8(text, 0);
 	if (text->failed)
@@ -184,211 +68,24 @@ static void log_lines(enum log_level level, const char *event, struct buf *text)
 	}
 }
 
-static void reload(struct daemon *d);
-
-static void config_is_taken(struct message *message, void *arg)
-{
-	struct daemon *d = arg;
-
-	free(message);
-	if (--d->n_unacknowledged)
-		return;
-	config_free(d->config);
-	d->config = d->next_config;
-	d->next_config = NULL;
-	log_info("event=reloaded");
-	systemd_notify("READY=1");
-	if (d->reload_again)
-		reload(d);
-}
-
-static void on_config_taken(void *arg)
-{
-	post_notice(arg, config_is_taken, 0);
-}
-
-static void apply(struct daemon *d, struct config *next)
-{
-	struct buf changes = {0};
-
-	config_print_diff(d->config, next, &changes);
-	log_lines(LOG_LEVEL_INFO, "reload", &changes);
-	buf_clear(&changes);
-	log_configure(next->log_level, systemd_logs_to_journal());
-	/* What needs a restart stays as it was. */
-	d->next_config = next;
-	d->n_unacknowledged = d->n_workers;
-	for (unsigned i = 0; i < d->n_workers; i++)
-		worker_post_config(&d->workers[i], next, on_config_taken, d);
-}
-
-static void reload(struct daemon *d)
-{
-	struct buf problems = {0};
-	struct config *next;
-
-	d->reload_again = d->next_config != NULL;
-	if (d->reload_again || d->stopping)
-		return;
-	if (!d->config->path) {
-		log_warning("event=reload_refused detail=\"started with URLs: there is no file to "
-			    "read\"");
-		return;
-	}
-	systemd_notify("RELOADING=1");
-	int r = config_read(d->config->path, &next, &problems);
-	if (r == 0 && daemon_check(next, &problems) != 0) {
-		config_free(next);
-		r = 1;
-	}
-	if (r == 0) {
-		apply(d, next);
-	} else {
-		log_lines(LOG_LEVEL_ERROR, "bad_config", &problems);
-		log_error("event=reload_refused detail=\"the configuration stays as it was\"");
-		systemd_notify("READY=1");
-	}
-	buf_clear(&problems);
-}
-
-/* --- stopping --- */
-
-static void close_doors(struct daemon *d)
-{
-	for (size_t i = 0; i < d->n_doors; i++)
-		listener_free(d->doors[i].listener);
-	d->n_doors = 0;
-}
-
-static void stop_now(void *arg)
-{
-	struct daemon *d = arg;
-
-	log_info("event=closing_all clients=%u", d->n_all_clients);
-	close_doors(d);
-	finish(d);
-}
-
-static void drain(struct daemon *d)
-{
-	if (d->stopping) {
-		stop_now(d);
-		return;
-	}
-	d->stopping = true;
-	log_info("event=stopping clients=%u", d->n_all_clients);
-	systemd_notify("STOPPING=1");
-	close_doors(d);
-	d->n_undrained = d->n_workers;
-	timer_set(&d->shutdown_timer, clock_usec() + d->config->shutdown_timeout);
-	for (unsigned i = 0; i < d->n_workers; i++)
-		worker_post_drain(&d->workers[i]);
-}
-
 static void on_signal(void *arg, int signo)
 {
 	struct daemon *d = arg;
 
 	if (signo == SIGHUP)
-		reload(d);
+		reload_now(d);
 	else if (signo == SIGTERM)
-		drain(d);
+		stop_orderly(d);
 	else
-		stop_now(d);
+		stop_at_once(d);
 }
 
-/* --- what the console asks of the daemon; on a worker's thread --- */
-
-static void do_reload(struct message *message, void *arg)
+static void on_stop_timer(void *arg)
 {
-	free(message);
-	reload(arg);
-}
-
-static void do_shutdown(struct message *message, void *arg)
-{
-	free(message);
-	drain(arg);
-}
-
-static void on_console_reload(void *arg)
-{
-	post_notice(arg, do_reload, 0);
-}
-
-static void on_console_shutdown(void *arg)
-{
-	post_notice(arg, do_shutdown, 0);
+	stop_at_once(arg);
 }
 
 /* --- starting --- */
-
-static void add_door(struct daemon *d, const struct protocol *protocol, struct listener *listener)
-{
-	d->doors[d->n_doors++].listener = listener;
-}
-
-static struct door *next_door(struct daemon *d, const struct protocol *protocol)
-{
-	struct door *door = &d->doors[d->n_doors];
-
-	door->daemon = d;
-	door->protocol = protocol;
-	return door;
-}
-
-/* A socket from systemd: its name says the protocol; without one it is PostgreSQL's. */
-static void take_inherited(void *arg, int fd, const char *name)
-{
-	struct daemon *d = arg;
-	struct listener *listener;
-
-	for (size_t i = 0; i < ARRAY_LEN(listen_options); i++) {
-		const struct protocol *protocol = protocol_find(listen_options[i].protocol);
-		bool meant = strstr(name, listen_options[i].protocol) ||
-			     i + 1 == ARRAY_LEN(listen_options);
-		if (i == 0 && !strstr(name, listen_options[1].protocol))
-			meant = true;
-		if (!meant || !protocol || d->n_doors == LISTENERS_MAX)
-			continue;
-		if (listener_adopt(d->loop, fd, on_accept, next_door(d, protocol), &listener) < 0)
-			return;
-		add_door(d, protocol, listener);
-		d->inherited[i] = true;
-		buf_printf(&d->listen_text, " systemd:%s", listen_options[i].protocol);
-		return;
-	}
-	log_warning("event=socket_ignored name=\"%s\"", name);
-}
-
-static int open_doors(struct daemon *d)
-{
-	systemd_sockets(take_inherited, d);
-	for (size_t i = 0; i < ARRAY_LEN(listen_options); i++) {
-		const struct protocol *protocol = protocol_find(listen_options[i].protocol);
-		const struct config_list *list =
-			(const void *)((const char *)d->config + listen_options[i].offset);
-		for (size_t j = 0; protocol && !d->inherited[i] && j < list->n_items; j++) {
-			struct buf problem = {0};
-			struct listener *listener;
-			if (d->n_doors == LISTENERS_MAX)
-				return 1;
-			int r = listener_new(d->loop, list->items[j], on_accept,
-				next_door(d, protocol), &listener, &problem);
-			if (r != 0) {
-				log_lines(LOG_LEVEL_ERROR, "listen_failed", &problem);
-				buf_clear(&problem);
-				return 1;
-			}
-			add_door(d, protocol, listener);
-			buf_printf(&d->listen_text, " %s", list->items[j]);
-		}
-	}
-	if (d->n_doors)
-		return 0;
-	log_error("event=listen_failed detail=\"no address to listen on\"");
-	return 1;
-}
 
 /* Every client is a descriptor, and every server connection two. */
 static void raise_descriptor_limit(const struct config *config)
@@ -398,12 +95,14 @@ static void raise_descriptor_limit(const struct config *config)
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
 		return;
 	limit.rlim_cur = limit.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &limit);
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+		log_warning("event=descriptor_limit_not_raised error=\"%m\"");
 	long long wanted = config->max_clients + 64;
 	for (size_t i = 0; i < config->n_databases; i++) {
 		const struct config_pool *pool = &config->databases[i].pool;
-		wanted +=
-			2LL * (pool->pool_size + (pool->max_overflow > 0 ? pool->max_overflow : 0));
+		long long n_pools = config->databases[i].url.user ? 1 : (long long)config->n_users;
+		wanted += n_pools * 2 *
+			  (pool->pool_size + (pool->max_overflow > 0 ? pool->max_overflow : 0));
 	}
 	if ((rlim_t)wanted > limit.rlim_cur)
 		log_warning("event=few_descriptors limit=%llu wanted=%lld detail=\"raise "
@@ -414,12 +113,13 @@ static void raise_descriptor_limit(const struct config *config)
 static int make_workers(struct daemon *d)
 {
 	struct worker_events events = {.cancel = on_cancel,
-		.client_closed = on_client_closed,
-		.drained = on_drained,
+		.client_closed = doors_client_closed,
+		.drained = stop_drained,
+		.closed = stop_closed,
 		.arg = d};
 	struct console_host console = {.peers = d->console_peers,
 		.n_peers = d->n_workers,
-		.reload = on_console_reload,
+		.reload = reload_for_console,
 		.shutdown = on_console_shutdown,
 		.arg = d};
 	int r = 0;
@@ -437,6 +137,22 @@ static int make_workers(struct daemon *d)
 	return r;
 }
 
+static int make_arrays(struct daemon *d)
+{
+	unsigned n = (unsigned)d->config->workers;
+
+	d->workers = calloc(n, sizeof(*d->workers));
+	d->peers = calloc(n, sizeof(*d->peers));
+	d->console_peers = calloc(n, sizeof(*d->console_peers));
+	d->n_clients = calloc(n, sizeof(*d->n_clients));
+	if (!d->workers || !d->peers || !d->console_peers || !d->n_clients)
+		return -ENOMEM;
+	d->n_workers = n;
+	return 0;
+}
+
+/* Clients come in once the loop runs: so the doors are opened first, since that fails most often.
+ */
 static int start(struct daemon *d)
 {
 	static const int signals[] = {SIGTERM, SIGINT, SIGHUP};
@@ -448,37 +164,44 @@ static int start(struct daemon *d)
 		r = signal_watch_new(d->loop, signals[i], on_signal, d, &d->watches[i]);
 	if (r < 0)
 		return r;
-	timer_init(&d->shutdown_timer, d->loop, stop_now, d);
-	d->n_workers = (unsigned)d->config->workers;
-	d->workers = calloc(d->n_workers, sizeof(*d->workers));
-	d->peers = calloc(d->n_workers, sizeof(*d->peers));
-	d->console_peers = calloc(d->n_workers, sizeof(*d->console_peers));
-	d->n_clients = calloc(d->n_workers, sizeof(*d->n_clients));
-	if (!d->workers || !d->peers || !d->console_peers || !d->n_clients)
-		return -ENOMEM;
-	r = dialler_new(DIAL_THREADS, CANCEL_THREADS, &d->dialler);
+	timer_init(&d->stop_timer, d->loop, on_stop_timer, d);
+	r = make_arrays(d);
 	if (r == 0)
-		r = make_workers(d);
-	return r == 0 ? open_doors(d) : r;
+		r = doors_open(d);
+	if (r == 0)
+		r = dialler_new(DIAL_THREADS, CANCEL_THREADS, &d->dialler);
+	return r == 0 ? make_workers(d) : r;
+}
+
+/* --- ending --- */
+
+/* With the workers' threads ended: delivers what they have sent each other, until nothing is left
+ * that would reach for a mailbox that is gone. */
+static void settle(struct daemon *d)
+{
+	for (int round = 0; round < SETTLE_ROUNDS; round++) {
+		for (unsigned i = 0; i < d->n_workers; i++)
+			worker_settle(&d->workers[i]);
+	}
 }
 
 static void end(struct daemon *d)
 {
 	for (unsigned i = 0; i < d->n_workers; i++)
 		worker_stop(&d->workers[i]);
+	settle(d);
 	/* What dialler threads still do ends up in the workers' mailboxes. */
 	dialler_free(d->dialler);
-	for (unsigned i = 0; i < d->n_workers; i++)
-		worker_close(&d->workers[i]);
+	settle(d);
 	for (unsigned i = 0; i < d->n_workers; i++)
 		worker_clear(&d->workers[i]);
-	close_doors(d);
-	timer_clear(&d->shutdown_timer);
+	doors_close(d);
+	timer_clear(&d->stop_timer);
 	for (size_t i = 0; i < ARRAY_LEN(d->watches); i++)
 		signal_watch_free(d->watches[i]);
 	mailbox_free(d->mailbox);
 	loop_free(d->loop);
-	config_free(d->next_config);
+	reload_clear(d);
 	config_free(d->config);
 	buf_clear(&d->listen_text);
 	free(d->workers);
@@ -488,38 +211,55 @@ static void end(struct daemon *d)
 	free(d);
 }
 
+static void say_ready(struct daemon *d)
+{
+	struct buf status = {0};
+
+	buf_u8(&d->listen_text, 0);
+	const char *listen = d->listen_text.failed ? "" : (char *)d->listen_text.data;
+	log_info("weir " WEIR_VERSION " ready pid=%d workers=%u listen=\"%s\"", (int)getpid(),
+		d->n_workers, listen);
+	buf_printf(&status, "READY=1\nSTATUS=listening on %s", listen);
+	buf_u8(&status, 0);
+	systemd_notify(status.failed ? "READY=1" : (char *)status.data);
+	buf_clear(&status);
+}
+
+/* False: a URL asks for what this version does not have; that is logged. */
+static bool is_good(const struct config *config)
+{
+	struct buf problems = {0};
+	int r = daemon_check(config, &problems);
+
+	if (r != 0)
+		daemon_log_lines(LOG_LEVEL_ERROR, "bad_config", &problems);
+	buf_clear(&problems);
+	return r == 0;
+}
+
 int daemon_run(struct config *config)
 {
-	struct daemon *d = calloc(1, sizeof(*d));
-	struct buf problems = {0};
-
 	log_configure(config->log_level, systemd_logs_to_journal());
+	signal(SIGPIPE, SIG_IGN);
+	protocol_init_all();
+	struct daemon *d = is_good(config) ? calloc(1, sizeof(*d)) : NULL;
 	if (!d) {
 		config_free(config);
 		return 1;
 	}
 	d->config = config;
-	signal(SIGPIPE, SIG_IGN);
-	protocol_init_all();
-	if (daemon_check(config, &problems) != 0) {
-		log_lines(LOG_LEVEL_ERROR, "bad_config", &problems);
-		buf_clear(&problems);
-		config_free(config);
-		free(d);
-		return 1;
-	}
+	list_init(&d->askers);
+	list_init(&d->present_askers);
 	raise_descriptor_limit(config);
 	int r = start(d);
 	if (r == 0) {
-		buf_u8(&d->listen_text, 0);
-		log_info("weir " WEIR_VERSION " ready pid=%d workers=%u listen=\"%s\"",
-			(int)getpid(), d->n_workers, (char *)d->listen_text.data + 1);
-		systemd_notify("READY=1");
+		say_ready(d);
 		loop_run(d->loop);
-		log_info("event=stopped");
 	} else if (r < 0) {
-		log_error("event=start_failed detail=\"%s\"", strerror(-r));
+		log_error("event=start_failed error=\"%s\"", strerror(-r));
 	}
 	end(d);
+	if (r == 0)
+		log_info("event=stopped");
 	return r != 0;
 }

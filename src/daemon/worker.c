@@ -7,9 +7,10 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "util/log.h"
+
+#define CLOSE_POLL (10 * USEC_PER_MSEC)
 
 /* --- what the layers below ask for --- */
 
@@ -54,6 +55,23 @@ static void on_closed(void *arg)
 	tell_if_drained(w);
 }
 
+/* A paused pool opens nothing and keeps nothing. It is paused again at each look, for what has
+ * become idle in between. */
+static void look_if_closed(void *arg)
+{
+	struct worker *w = arg;
+
+	pools_pause(w->pools, NULL);
+	if (!pools_paused_empty(w->pools, NULL)) {
+		timer_set(&w->close_timer, clock_usec() + CLOSE_POLL);
+		return;
+	}
+	if (w->told_closed)
+		return;
+	w->told_closed = true;
+	w->events.closed(w->events.arg);
+}
+
 /* --- making and ending --- */
 
 static void open_min_size(struct worker *w)
@@ -86,6 +104,8 @@ int worker_init(struct worker *w, unsigned index, unsigned n_workers, const stru
 	int r = loop_new(&w->loop);
 	if (r == 0)
 		r = mailbox_new(w->loop, w, &w->mailbox);
+	if (r == 0)
+		timer_init(&w->close_timer, w->loop, look_if_closed, w);
 	w->space = calloc(1, sizeof(*w->space));
 	if (r == 0)
 		r = w->space ? make_protocols(w) : -ENOMEM;
@@ -174,22 +194,32 @@ void worker_stop(struct worker *w)
 	w->started = false;
 }
 
-void worker_close(struct worker *w)
+void worker_settle(struct worker *w)
 {
-	sessions_free(w->sessions);
-	w->sessions = NULL;
+	if (!w->pools)
+		return;
+	pools_stop(w->pools);
+	mailbox_post(w->mailbox, message_new(sizeof(struct message), stop_here));
+	loop_run(w->loop);
+	loop_run_deferred(w->loop);
 }
 
 void worker_clear(struct worker *w)
 {
 	const struct protocol *const *all = protocol_all();
 
+	if (!w->loop)
+		return;
 	mailbox_free(w->mailbox);
 	console_free(w->console);
+	sessions_free(w->sessions);
 	loop_run_deferred(w->loop);
 	pools_free(w->pools);
-	for (size_t i = 0; all[i]; i++)
-		all[i]->worker_free(w->protocols[i]);
+	for (size_t i = 0; all[i]; i++) {
+		if (w->protocols[i])
+			all[i]->worker_free(w->protocols[i]);
+	}
+	timer_clear(&w->close_timer);
 	free(w->space);
 	loop_free(w->loop);
 }
@@ -210,25 +240,25 @@ static void take_client(struct message *message, void *arg)
 	struct client_message *m = container_of(message, struct client_message, message);
 	struct worker *w = arg;
 
-	if (w->sessions)
-		sessions_accept(w->sessions, m->protocol, m->fd, &m->peer, m->id, m->too_many);
-	else
-		close(m->fd);
+	sessions_accept(w->sessions, m->protocol, m->fd, &m->peer, m->id, m->too_many);
 	free(m);
 }
 
-void worker_post_client(struct worker *w, const struct protocol *protocol, int fd,
+int worker_post_client(struct worker *w, const struct protocol *protocol, int fd,
 	const struct sockaddr_storage *peer, uint32_t id, bool too_many)
 {
-	struct client_message *m =
-		container_of(message_new(sizeof(*m), take_client), struct client_message, message);
+	struct client_message *m = calloc(1, sizeof(*m));
 
+	if (!m)
+		return -ENOMEM;
+	m->message.deliver = take_client;
 	m->protocol = protocol;
 	m->fd = fd;
 	m->peer = *peer;
 	m->id = id;
 	m->too_many = too_many;
 	mailbox_post(w->mailbox, &m->message);
+	return 0;
 }
 
 struct cancel_message {
@@ -241,8 +271,7 @@ static void take_cancel(struct message *message, void *arg)
 	struct cancel_message *m = container_of(message, struct cancel_message, message);
 	struct worker *w = arg;
 
-	if (w->sessions)
-		sessions_cancel(w->sessions, &m->key);
+	sessions_cancel(w->sessions, &m->key);
 	free(m);
 }
 
@@ -277,7 +306,7 @@ static void take_close_all(struct message *message, void *arg)
 	free(message);
 	w->draining = true;
 	sessions_close_all(w->sessions, REASON_SHUTDOWN);
-	tell_if_drained(w);
+	look_if_closed(w);
 }
 
 void worker_post_close_all(struct worker *w)
@@ -299,10 +328,10 @@ static void take_config(struct message *message, void *arg)
 
 	w->config = m->config;
 	pools_reload(w->pools, m->config);
-	if (w->sessions)
-		sessions_reload(w->sessions, m->config);
+	sessions_reload(w->sessions, m->config);
 	console_reload(w->console, m->config);
-	open_min_size(w);
+	if (!w->draining)
+		open_min_size(w);
 	m->acknowledged(m->arg);
 	free(m);
 }

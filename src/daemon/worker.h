@@ -4,6 +4,8 @@
  */
 #pragma once
 
+#include <pthread.h>
+
 #include "admin/console.h"
 #include "config/config.h"
 #include "dial/dialler.h"
@@ -19,7 +21,8 @@
 struct worker_events {
 	void (*cancel)(void *arg, const struct cancel_key *key); /* for all workers */
 	void (*client_closed)(void *arg, unsigned worker);
-	void (*drained)(void *arg); /* this worker has no clients left */
+	void (*drained)(void *arg); /* no clients left but the console's, after a drain */
+	void (*closed)(void *arg);  /* no connections left, after close_all */
 	void *arg;
 };
 
@@ -27,7 +30,8 @@ struct worker {
 	unsigned index;
 	pthread_t thread;
 	bool started;
-	bool draining, told_drained;
+	bool draining, told_drained, told_closed;
+	struct timer close_timer; /* looks whether the servers have let go */
 	struct loop *loop;
 	struct mailbox *mailbox;
 	struct workspace *space;
@@ -50,17 +54,22 @@ MUST_USE int worker_start(struct worker *w);
 /* Ends the thread; the worker's state stays, for worker_clear(). */
 void worker_stop(struct worker *w);
 
-/* With all threads stopped: closes what is open and frees everything. In two steps, since messages
- * that are still on their way between workers hold connections. */
-void worker_close(struct worker *w);
+/* With all threads ended: delivers, on the calling thread, what is in the mailbox. Opens no
+ * connections. */
+void worker_settle(struct worker *w);
+
+/* Frees everything. No worker may have anything to deliver to this one any more. */
 void worker_clear(struct worker *w);
 
 /* --- messages to a worker; any thread --- */
 
-void worker_post_client(struct worker *w, const struct protocol *protocol, int fd,
+/* Takes over `fd`. Returns 0, or -ENOMEM with `fd` still the caller's. */
+MUST_USE int worker_post_client(struct worker *w, const struct protocol *protocol, int fd,
 	const struct sockaddr_storage *peer, uint32_t id, bool too_many);
 void worker_post_cancel(struct worker *w, const struct cancel_key *key);
 void worker_post_drain(struct worker *w);
+
+/* Tells and closes all clients, then gives up the server connections. */
 void worker_post_close_all(struct worker *w);
 
 /* `acknowledged` is called on the worker's thread when the configuration before is not used any

@@ -1,7 +1,13 @@
 /*
  * The struct of a pool's shard, and what the files of this folder call of each other: pools.c (all
- * pools of a worker), pool.c (acquire, release, queue), server.c (server connections), ledger.c
- * (the one budget), shard.c (messages between shards), stats.c.
+ * pools of a worker), pool.c (acquire, release, queue), dialling.c (new connections), expiry.c (the
+ * clock), server.c (server connections), ledger.c (the one budget), shard.c (messages between
+ * shards), stats.c, info.c (what the console asks).
+ *
+ * Two rules keep this free of surprises. waiter->done() is only called from pool_release() and what
+ * leads to it, and from pool_tend(); so whatever else finds that a waiter can be helped calls
+ * pool_tend_soon(). And a shard's promise is only ever changed by the ledger: shards ask, also to
+ * close one too many.
  */
 #pragma once
 
@@ -12,23 +18,44 @@
 
 /* What a shard wants of the ledger. */
 struct ask {
-	unsigned n;
+	unsigned n;   /* connections to open */
 	usec_t since; /* the age of its oldest waiter */
+	bool told;    /* that dials fail: it is to be told when they work again */
+};
+
+/* Why a connection may be one too many; each has a number that has to stay. */
+enum surplus {
+	SURPLUS_BUDGET,   /* above pool_size + max_overflow, after a reload */
+	SURPLUS_OVERFLOW, /* above pool_size */
+	SURPLUS_IDLE,     /* above min_size */
+	N_SURPLUSES,
 };
 
 /* The one budget of a pool, kept on the shard it is at home on. */
 struct ledger {
-	unsigned n_kept, n_overflow; /* permissions given out, by kind */
-	unsigned n_dialling;         /* of them, those being used to dial */
-	usec_t delay;                /* the present back-off; 0: none */
-	usec_t retry_at;             /* no dial before */
-	struct ask *asks;            /* one per shard */
+	unsigned n_permits;  /* given out: connections that are open, opening or closing */
+	unsigned n_dialling; /* of them, those being used to dial */
+	unsigned n_let_go;   /* of them, those whose connection is to be closed as one too many */
+	usec_t delay;        /* the present back-off; 0: dials work */
+	usec_t retry_at;     /* no dial before */
+	bool final;          /* there is no point in waiting for the next one */
+	struct refusal failure;
+	struct ask *asks; /* one per shard */
 };
 
 /* Another shard has a waiter and no connection. */
 struct wish {
 	bool open;
 	usec_t since;
+};
+
+/* What the ledger has told about dials that fail. */
+struct trouble {
+	bool any;
+	bool alone;   /* and the pool has no living connection */
+	bool final;   /* and there is no point in waiting ... */
+	usec_t until; /* ... before this moment */
+	struct refusal refusal;
 };
 
 struct pool {
@@ -39,10 +66,9 @@ struct pool {
 	struct config_pool limits;
 	const struct protocol *protocol;
 	struct proto_pool *proto;
-	char *name;     /* of the database */
-	char *user;     /* of its server connections */
-	char *password; /* where the URL names no user */
-	bool per_user;
+	char *name;           /* of the database */
+	char *user;           /* of its server connections */
+	char *password;       /* where the URL names no user */
 	unsigned home;        /* the shard with the ledger */
 	struct ledger ledger; /* if this is it */
 
@@ -51,20 +77,27 @@ struct pool {
 	unsigned n_clients;
 	struct list waiters; /* oldest first */
 	unsigned n_waiting;
-	unsigned n_dialling; /* permissions in use here */
-	unsigned n_asked;    /* permissions asked for and not given yet */
-	bool wishing;        /* other shards may know of our waiters */
-	struct wish *wishes; /* theirs; one per shard */
+	unsigned n_dialling;             /* permissions in use here */
+	unsigned n_asked;                /* permissions asked for and not given yet */
+	unsigned n_to_close;             /* connections to be closed when they are released */
+	bool asked_surplus[N_SURPLUSES]; /* the answer is on its way */
+	bool wishing;                    /* other shards may know of our waiters */
+	struct wish *wishes;             /* theirs; one per shard */
 
 	bool paused;
-	bool failing;         /* the last dial failed */
-	bool failing_finally; /* ... and there is no point in waiting */
-	usec_t failed_at;
-	struct refusal failure;
+	struct trouble trouble;
 	usec_t suspect_before; /* idle connections that are older are tested before use */
+	usec_t retired_before; /* connections that were opened before are not reused */
+	struct deferred tending;
 	struct timer timer;
 	struct pool_stats stats;
-	struct log_limit log_limit;
+	struct log_limit dial_log, timeout_log;
+};
+
+/* A database that is paused, for pools that are yet to be made. */
+struct paused_name {
+	struct list link;
+	char name[];
 };
 
 struct pools {
@@ -72,7 +105,15 @@ struct pools {
 	struct list all;
 	struct map by_key;
 	uint64_t next_server_id;
+	bool paused_all;
+	struct list paused_names;
+	bool stopped; /* pools_stop() */
 };
+
+static inline bool pool_is_home(const struct pool *pool)
+{
+	return pool->home == pool->owner->host.shard;
+}
 
 /* --- pools.c --- */
 
@@ -84,55 +125,112 @@ struct pool *pools_of(struct pools *pools, const char *name, const char *user);
 /* A connection is at rest, clean and free: to the oldest who waits, here or elsewhere, or idle. */
 void pool_give(struct pool *pool, struct server *server);
 
-/* Asks for as many permissions as there are waiters that nothing is on its way for. */
-void pool_want(struct pool *pool);
+/* The same for one that has come from another shard. */
+void pool_take_over(struct pool *pool, struct server *server);
+
+/* True if it was unused for so long that it is to be tested first. */
+bool pool_needs_test(const struct pool *pool, const struct server *server, usec_t now);
+
+/* Everything that may have become possible since: serves waiters, asks for more connections,
+ * refuses whom nothing can help. Calls back waiters. */
+void pool_tend(void *arg);
+
+/* The same after the present callback, from wherever it is wanted. */
+void pool_tend_soon(struct pool *pool);
 
 /* The timer shall fire at `moment` at the latest. */
 void pool_wake_at(struct pool *pool, usec_t moment);
-void pool_timer_fired(void *arg);
 
-/* A permission has come: dials, or gives it back if nobody waits any more. */
-void pool_granted(struct pool *pool, bool overflow);
+/* Asks for as many permissions as there are waiters that nothing is on its way for. */
+void pool_ask(struct pool *pool);
 
-/* Dialling does not work: waiters that have nothing else to hope for are told. */
-void pool_failed(struct pool *pool, const struct refusal *refusal, bool final);
-
-/* Everyone who waits is told, if there is no point in waiting, or as far as they have waited long
- * enough. */
-void pool_refuse_hopeless(struct pool *pool, usec_t now);
+/* Moves the waiters for which `hopeless` says so out of the queue and tells them. `hopeless`
+ * returns the moment when it will be so (now or before: it is), and fills in why. */
+typedef usec_t (*hopeless_fn)(
+	const struct pool *pool, const struct waiter *w, usec_t now, struct refusal *ret_refusal);
+void pool_refuse(struct pool *pool, usec_t now, hopeless_fn hopeless);
 
 unsigned pool_n_alive(const struct pool *pool);
 
+/* --- dialling.c --- */
+
+/* A permission has come: dials, or gives it back if nobody waits any more and it is not `ahead` of
+ * need. */
+void pool_granted(struct pool *pool, bool overflow, bool ahead);
+
+/* The ledger tells: dials fail, dials work again. */
+void pool_told_trouble(struct pool *pool, const struct trouble *trouble);
+void pool_told_recovery(struct pool *pool);
+
+/* True while nobody needs to wait, since the answer is known already. */
+bool pool_fails_fast(const struct pool *pool, usec_t now);
+
+void pool_refuse_hopeless(struct pool *pool, usec_t now);
+
+/* --- expiry.c --- */
+void pool_timer_fired(void *arg);
+
+/* The ledger tells: `n` of `n_asked` connections may be closed. */
+void pool_let_go(struct pool *pool, enum surplus surplus, unsigned n, unsigned n_asked);
+
+/* The ledger tells: there are more connections than there may be. */
+void pool_shed(struct pool *pool);
+
 /* --- server.c --- */
-MUST_USE int server_take_dialled(struct pool *pool, struct dialled *dialled, bool overflow,
-	usec_t opened, usec_t opened_wall, struct server **ret_server);
+struct server_origin {
+	bool overflow;
+	usec_t opened, opened_wall;
+	usec_t idle_since;
+};
+
+/* Takes over a connection (`dialled`, whose handle is NULL then), which is idle then. -ENOMEM:
+ * nothing happened. */
+MUST_USE int server_new(struct pool *pool, struct dialled *dialled,
+	const struct server_origin *origin, struct server **ret_server);
 void server_move_to(struct server *server, enum server_state state);
+void server_take_back(struct server *server); /* from its session */
+void server_gone(struct server *server);      /* it has been moved to another shard */
 void server_test(struct server *server);
-void server_clean(struct server *server);
-void server_destroy(struct server *server); /* at once, whatever its state: for the end */
-bool server_too_old(const struct server *server, usec_t now);
+void server_hold(struct server *server);           /* until its cancels are over */
+void server_hang_up(struct server *server);        /* without waiting for the server to do so */
+void server_destroy(struct server *server);        /* at once, whatever its state: for the end */
+usec_t server_old_at(const struct server *server); /* when pool_recycle is over */
 usec_t server_expiry(const struct server *server); /* of an idle one */
 
 /* --- ledger.c: on the home shard --- */
 void ledger_ask(struct pool *pool, unsigned shard, unsigned n, usec_t since);
 void ledger_withdraw(struct pool *pool, unsigned shard);
 void ledger_dialled(struct pool *pool);
-void ledger_dial_failed(
-	struct pool *pool, bool overflow, const struct refusal *refusal, bool final);
-void ledger_returned(struct pool *pool, bool overflow);
-void ledger_returned_unused(struct pool *pool, bool overflow);
+void ledger_dial_failed(struct pool *pool, const struct refusal *refusal, bool final);
+
+/* A permission comes back: unused, or with its connection closed, which had been let go or not. */
+enum permit_end { PERMIT_UNUSED, PERMIT_CLOSED, PERMIT_LET_GO };
+void ledger_returned(struct pool *pool, enum permit_end end);
+
+/* How many of `n` connections may be closed; those that are not after all: ledger_kept(). */
+unsigned ledger_let_go(struct pool *pool, enum surplus surplus, unsigned n);
+void ledger_kept(struct pool *pool, unsigned n);
+
+/* Gives out what can be given out: after a reload, and when time has passed. */
 void ledger_serve(struct pool *pool);
+void ledger_check_budget(struct pool *pool);
+
+/* After a reload: the back-off is over, and there may be too many connections now. */
+void ledger_try_again(struct pool *pool);
 
 /* --- shard.c: to the home shard, and between shards --- */
 void shard_ask(struct pool *pool, unsigned n, usec_t since);
 void shard_withdraw(struct pool *pool);
 void shard_dialled(struct pool *pool);
-void shard_dial_failed(struct pool *pool, bool overflow, const struct refusal *refusal, bool final);
-void shard_return(struct pool *pool, bool overflow);
-void shard_return_unused(struct pool *pool, bool overflow);
-void shard_grant(struct pool *pool, unsigned shard, bool overflow);
-void shard_tell_failure(
-	struct pool *pool, unsigned shard, const struct refusal *refusal, bool final);
+void shard_dial_failed(struct pool *pool, const struct refusal *refusal, bool final);
+void shard_return(struct pool *pool, enum permit_end end);
+void shard_ask_surplus(struct pool *pool, enum surplus surplus, unsigned n);
+void shard_keep(struct pool *pool, unsigned n);
+
+void shard_grant(struct pool *pool, unsigned shard, bool overflow, bool ahead);
+void shard_tell_trouble(struct pool *pool, unsigned shard, const struct trouble *trouble);
+void shard_tell_recovery(struct pool *pool, unsigned shard);
+void shard_tell_shed(struct pool *pool);
 
 /* Tells the other shards that `shard` waits since then. */
 void shard_tell_wish(struct pool *pool, unsigned shard, usec_t since);

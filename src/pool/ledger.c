@@ -6,20 +6,46 @@
 #include "pool/internal.h"
 #include "util/random.h"
 
+/* The back-off between dials that fail. */
 #define DELAY_FIRST (50 * USEC_PER_MSEC)
 #define DELAY_LAST  (2 * USEC_PER_SEC)
 
-static unsigned total(const struct pool *pool)
-{
-	return pool->ledger.n_kept + pool->ledger.n_overflow;
-}
-
-static bool has_budget(const struct pool *pool)
+static unsigned budget(const struct pool *pool)
 {
 	const struct config_pool *limits = &pool->limits;
 
-	return limits->max_overflow < 0 ||
-	       total(pool) < (unsigned)limits->pool_size + (unsigned)limits->max_overflow;
+	if (limits->max_overflow < 0)
+		return UINT32_MAX;
+	return (unsigned)limits->pool_size + (unsigned)limits->max_overflow;
+}
+
+static unsigned smaller(unsigned a, unsigned b)
+{
+	return a < b ? a : b;
+}
+
+static unsigned larger(unsigned a, unsigned b)
+{
+	return a > b ? a : b;
+}
+
+/* The connections that are wanted although nobody waits. */
+static unsigned min_size(const struct pool *pool)
+{
+	return smaller((unsigned)pool->limits.min_size, budget(pool));
+}
+
+/* How many there will be when those that are too many are gone. */
+static unsigned n_staying(const struct pool *pool)
+{
+	CHECK(pool->ledger.n_let_go <= pool->ledger.n_permits);
+	return pool->ledger.n_permits - pool->ledger.n_let_go;
+}
+
+static bool is_alone(const struct pool *pool)
+{
+	CHECK(pool->ledger.n_dialling <= pool->ledger.n_permits);
+	return pool->ledger.n_permits == pool->ledger.n_dialling;
 }
 
 /* The shard whose waiter is oldest, or -1. */
@@ -35,33 +61,60 @@ static int next_shard(const struct pool *pool)
 	return oldest;
 }
 
+/* While dials fail, one at a time finds out when they work again. */
+static bool may_dial(const struct pool *pool)
+{
+	const struct ledger *ledger = &pool->ledger;
+
+	return !pool->paused && pool->database && !pool->owner->stopped &&
+	       ledger->n_dialling < (ledger->delay ? 1 : DIALS_MAX) &&
+	       ledger->n_permits < budget(pool);
+}
+
 void ledger_serve(struct pool *pool)
 {
 	struct ledger *ledger = &pool->ledger;
 	usec_t now = clock_usec();
-	int shard;
 
-	while (!pool->paused && (shard = next_shard(pool)) >= 0 && has_budget(pool) &&
-		ledger->n_dialling < DIALS_MAX) {
+	while (may_dial(pool)) {
+		int shard = next_shard(pool);
+		bool ahead = shard < 0;
+		if (ahead && n_staying(pool) >= min_size(pool))
+			return;
 		if (now < ledger->retry_at) {
 			pool_wake_at(pool, ledger->retry_at);
 			return;
 		}
-		bool overflow = ledger->n_kept >= (unsigned)pool->limits.pool_size;
-		ledger->asks[shard].n--;
-		ledger->n_dialling++;
-		if (overflow)
-			ledger->n_overflow++;
+		if (ahead)
+			shard = (int)pool->home;
 		else
-			ledger->n_kept++;
+			ledger->asks[shard].n--;
+		ledger->n_dialling++;
+		ledger->n_permits++;
 		/* The promise: never more than pool_size + max_overflow. */
-		CHECK(pool->limits.max_overflow < 0 ||
-			total(pool) <= (unsigned)pool->limits.pool_size +
-					       (unsigned)pool->limits.max_overflow);
-		/* While a server does not answer, one dial at a time finds out when it does. */
-		if (ledger->delay)
-			ledger->retry_at = now + ledger->delay;
-		shard_grant(pool, (unsigned)shard, overflow);
+		CHECK(ledger->n_permits <= budget(pool));
+		shard_grant(pool, (unsigned)shard,
+			ledger->n_permits > (unsigned)pool->limits.pool_size, ahead);
+	}
+}
+
+static void tell_trouble(struct pool *pool, unsigned shard)
+{
+	struct trouble trouble = {.any = true,
+		.alone = is_alone(pool),
+		.final = pool->ledger.final,
+		.until = pool->ledger.retry_at,
+		.refusal = pool->ledger.failure};
+
+	pool->ledger.asks[shard].told = true;
+	shard_tell_trouble(pool, shard, &trouble);
+}
+
+static void tell_askers(struct pool *pool)
+{
+	for (unsigned i = 0; i < pool->owner->host.n_shards; i++) {
+		if (pool->ledger.asks[i].n)
+			tell_trouble(pool, i);
 	}
 }
 
@@ -69,27 +122,21 @@ void ledger_ask(struct pool *pool, unsigned shard, unsigned n, usec_t since)
 {
 	struct ask *ask = &pool->ledger.asks[shard];
 
-	if (!ask->n)
-		ask->since = since;
 	ask->n += n;
+	ask->since = since;
 	ledger_serve(pool);
-	/* No permission to be had: someone else may have a connection to spare. */
-	if (ask->n && pool->owner->host.n_shards > 1 && !has_budget(pool))
+	if (!ask->n)
+		return;
+	if (pool->ledger.delay)
+		tell_trouble(pool, shard);
+	/* No permission to be had now: someone else may have a connection to spare. */
+	if (pool->owner->host.n_shards > 1)
 		shard_tell_wish(pool, shard, since);
 }
 
 void ledger_withdraw(struct pool *pool, unsigned shard)
 {
 	pool->ledger.asks[shard].n = 0;
-}
-
-static void give_back(struct pool *pool, bool overflow)
-{
-	struct ledger *ledger = &pool->ledger;
-	unsigned *n = overflow ? &ledger->n_overflow : &ledger->n_kept;
-
-	CHECK(*n > 0);
-	(*n)--;
 }
 
 void ledger_dialled(struct pool *pool)
@@ -99,41 +146,99 @@ void ledger_dialled(struct pool *pool)
 	CHECK(ledger->n_dialling > 0);
 	ledger->n_dialling--;
 	ledger->delay = ledger->retry_at = 0;
+	for (unsigned i = 0; i < pool->owner->host.n_shards; i++) {
+		if (ledger->asks[i].told)
+			shard_tell_recovery(pool, i);
+		ledger->asks[i].told = false;
+	}
+	ledger_check_budget(pool);
 	ledger_serve(pool);
 }
 
-void ledger_dial_failed(struct pool *pool, bool overflow, const struct refusal *refusal, bool final)
+void ledger_dial_failed(struct pool *pool, const struct refusal *refusal, bool final)
 {
 	struct ledger *ledger = &pool->ledger;
 	usec_t now = clock_usec();
 
 	CHECK(ledger->n_dialling > 0);
 	ledger->n_dialling--;
-	give_back(pool, overflow);
+	ledger->n_permits--;
+	ledger->failure = *refusal;
+	ledger->final = final;
 	/* Dials that were under way together fail together: that is one failure. */
 	if (now >= ledger->retry_at) {
 		ledger->delay = ledger->delay ? ledger->delay * 2 : DELAY_FIRST;
 		if (ledger->delay > DELAY_LAST)
 			ledger->delay = DELAY_LAST;
-		ledger->retry_at =
-			now + ledger->delay / 2 + random_below((uint32_t)ledger->delay / 2 + 1);
+		usec_t half = ledger->delay / 2;
+		ledger->retry_at = now + half + random_below((uint32_t)half + 1);
 	}
 	pool_wake_at(pool, ledger->retry_at);
-	for (unsigned i = 0; i < pool->owner->host.n_shards; i++) {
-		if (ledger->asks[i].n)
-			shard_tell_failure(pool, i, refusal, final);
+	tell_askers(pool);
+}
+
+void ledger_returned(struct pool *pool, enum permit_end end)
+{
+	struct ledger *ledger = &pool->ledger;
+
+	CHECK(ledger->n_permits > 0);
+	ledger->n_permits--;
+	switch (end) {
+	case PERMIT_UNUSED:
+		CHECK(ledger->n_dialling > 0);
+		ledger->n_dialling--;
+		break;
+	case PERMIT_LET_GO:
+		CHECK(ledger->n_let_go > 0);
+		ledger->n_let_go--;
+		break;
+	case PERMIT_CLOSED:
+		break;
 	}
-}
-
-void ledger_returned_unused(struct pool *pool, bool overflow)
-{
-	CHECK(pool->ledger.n_dialling > 0);
-	pool->ledger.n_dialling--;
-	ledger_returned(pool, overflow);
-}
-
-void ledger_returned(struct pool *pool, bool overflow)
-{
-	give_back(pool, overflow);
 	ledger_serve(pool);
+	/* With the last living connection went the hope of those that wait. */
+	if (ledger->delay && is_alone(pool))
+		tell_askers(pool);
+}
+
+unsigned ledger_let_go(struct pool *pool, enum surplus surplus, unsigned n)
+{
+	unsigned floor = 0;
+
+	switch (surplus) {
+	case SURPLUS_BUDGET:
+		floor = budget(pool);
+		break;
+	case SURPLUS_OVERFLOW:
+		floor = larger((unsigned)pool->limits.pool_size, min_size(pool));
+		break;
+	case SURPLUS_IDLE:
+		floor = min_size(pool);
+		break;
+	case N_SURPLUSES:
+		CHECK(false);
+	}
+	unsigned staying = n_staying(pool);
+	unsigned n_granted = staying > floor ? smaller(n, staying - floor) : 0;
+	pool->ledger.n_let_go += n_granted;
+	return n_granted;
+}
+
+void ledger_kept(struct pool *pool, unsigned n)
+{
+	CHECK(pool->ledger.n_let_go >= n);
+	pool->ledger.n_let_go -= n;
+	ledger_check_budget(pool);
+}
+
+void ledger_check_budget(struct pool *pool)
+{
+	if (n_staying(pool) > budget(pool))
+		shard_tell_shed(pool);
+}
+
+void ledger_try_again(struct pool *pool)
+{
+	pool->ledger.retry_at = 0;
+	ledger_check_budget(pool);
 }

@@ -65,6 +65,10 @@ void waiter_init(
 MUST_USE int pools_new(const struct pools_host *host, struct pools **ret_pools);
 void pools_free(struct pools *pools); /* closes every connection at once */
 
+/* For the end, when the threads have been joined: nothing is dialled, cancelled or told to other
+ * shards any more, so that dialler and mailboxes may go before their pools. */
+void pools_stop(struct pools *pools);
+
 /* The shard of that pool, made on first use. `database` stays borrowed until pools_reload(); `user`
  * and `password` (copied) only matter where the URL names no user. NULL: no memory. */
 struct pool *pools_get(struct pools *pools, const struct config_database *database,

@@ -31,6 +31,57 @@ static struct pool *find(struct pools *pools, const char *name, const char *user
 	return node ? container_of(node, struct pool, node) : NULL;
 }
 
+/* --- pausing: for the pools there are, and for those yet to be made --- */
+
+static bool is_meant(const char *name, const char *database)
+{
+	return !database || strcmp(name, database) == 0;
+}
+
+static bool is_paused(const struct pools *pools, const char *name)
+{
+	const struct list *link;
+
+	list_for_each (link, &pools->paused_names) {
+		if (strcmp(container_of(link, const struct paused_name, link)->name, name) == 0)
+			return true;
+	}
+	return pools->paused_all;
+}
+
+static void remember_paused(struct pools *pools, const char *database)
+{
+	if (!database) {
+		pools->paused_all = true;
+		return;
+	}
+	if (is_paused(pools, database))
+		return;
+	size_t size = strlen(database) + 1;
+	struct paused_name *paused = malloc(sizeof(*paused) + size);
+	if (!paused)
+		return;
+	memcpy(paused->name, database, size);
+	list_append(&pools->paused_names, &paused->link);
+}
+
+static void forget_paused(struct pools *pools, const char *database)
+{
+	struct list *link, *next;
+
+	if (!database)
+		pools->paused_all = false;
+	list_for_each_safe (link, next, &pools->paused_names) {
+		struct paused_name *paused = list_entry(link, struct paused_name, link);
+		if (!is_meant(paused->name, database))
+			continue;
+		list_remove(&paused->link);
+		free(paused);
+	}
+}
+
+/* --- all of them --- */
+
 int pools_new(const struct pools_host *host, struct pools **ret_pools)
 {
 	struct pools *pools = calloc(1, sizeof(*pools));
@@ -41,6 +92,7 @@ int pools_new(const struct pools_host *host, struct pools **ret_pools)
 	/* Numbers of connections are unique over all shards. */
 	pools->next_server_id = host->shard + 1;
 	list_init(&pools->all);
+	list_init(&pools->paused_names);
 	map_init(&pools->by_key);
 	*ret_pools = pools;
 	return 0;
@@ -49,6 +101,7 @@ int pools_new(const struct pools_host *host, struct pools **ret_pools)
 static void pool_free(struct pool *pool)
 {
 	timer_clear(&pool->timer);
+	deferred_cancel(&pool->tending);
 	for (int state = 0; state < N_SERVER_STATES; state++) {
 		struct server *server;
 		while ((server = list_first(&pool->servers[state], struct server, link)))
@@ -65,6 +118,11 @@ static void pool_free(struct pool *pool)
 	free(pool);
 }
 
+void pools_stop(struct pools *pools)
+{
+	pools->stopped = true;
+}
+
 void pools_free(struct pools *pools)
 {
 	struct pool *pool;
@@ -76,9 +134,12 @@ void pools_free(struct pools *pools)
 		map_remove(&pools->by_key, &pool->node);
 		pool_free(pool);
 	}
+	forget_paused(pools, NULL);
 	map_clear(&pools->by_key);
 	free(pools);
 }
+
+/* --- one pool --- */
 
 static struct pool *pool_new(struct pools *pools, const struct config_database *database,
 	const char *user, const char *password)
@@ -95,7 +156,6 @@ static struct pool *pool_new(struct pools *pools, const struct config_database *
 	pool->database = database;
 	pool->limits = database->pool;
 	pool->protocol = protocol;
-	pool->per_user = !database->url.user;
 	pool->proto = protocol->pool_new(host->proto_worker(host->arg, protocol));
 	pool->name = strdup(database->name);
 	pool->user = strdup(user);
@@ -107,6 +167,8 @@ static struct pool *pool_new(struct pools *pools, const struct config_database *
 	for (int state = 0; state < N_SERVER_STATES; state++)
 		list_init(&pool->servers[state]);
 	timer_init(&pool->timer, host->loop, pool_timer_fired, pool);
+	deferred_init(&pool->tending, pool_tend, pool);
+	pool->paused = is_paused(pools, pool->name);
 	if (!pool->proto || !pool->name || !pool->user || !pool->ledger.asks || !pool->wishes) {
 		pool_free(pool);
 		return NULL;
@@ -161,6 +223,13 @@ static void retire(void *arg, struct server *server)
 		pool_close(server->pool, server, REASON_SERVER_RECONNECT);
 }
 
+/* No connection that is open or being opened now will be reused. */
+static void retire_all(struct pool *pool)
+{
+	pool->retired_before = clock_usec();
+	pool_each_server(pool, retire, NULL);
+}
+
 static void close_if_idle(void *arg, struct server *server)
 {
 	if (server->state == SERVER_IDLE)
@@ -171,13 +240,33 @@ static void reload_password(struct pool *pool, const struct config *config)
 {
 	const struct config_user *user = config_user(config, pool->user);
 
-	if (!pool->per_user || !user || !user->password)
+	if (pool->database->url.user || !user || !user->password)
 		return;
 	char *password = strdup(user->password);
 	if (!password)
 		return;
+	if (pool->password)
+		explicit_bzero(pool->password, strlen(pool->password));
 	free(pool->password);
 	pool->password = password;
+}
+
+static void reload(struct pool *pool, const struct config *config)
+{
+	const struct config_database *database = config_database(config, pool->name);
+	bool same = database && pool->database && url_equal(&database->url, &pool->database->url);
+
+	pool->database = database;
+	if (!same)
+		retire_all(pool);
+	if (database) {
+		pool->limits = database->pool;
+		reload_password(pool, config);
+		/* What dials failed for may be mended now. */
+		if (pool_is_home(pool))
+			ledger_try_again(pool);
+	}
+	timer_set(&pool->timer, clock_usec());
 }
 
 void pools_reload(struct pools *pools, const struct config *config)
@@ -185,39 +274,17 @@ void pools_reload(struct pools *pools, const struct config *config)
 	struct pool *pool = NULL;
 
 	pools->host.config = config;
-	while ((pool = pools_next(pools, pool))) {
-		const struct config_database *database = config_database(config, pool->name);
-		bool same = database && pool->database &&
-			    url_equal(&database->url, &pool->database->url);
-		pool->database = database;
-		if (!same)
-			pool_each_server(pool, retire, NULL);
-		if (!database)
-			continue;
-		pool->limits = database->pool;
-		pool->per_user = !database->url.user;
-		reload_password(pool, config);
-		/* Less room: the idle ones go now, and are opened again as far as they are needed.
-		 */
-		if (pool->home == pools->host.shard && pool->limits.max_overflow >= 0 &&
-			pool->ledger.n_kept + pool->ledger.n_overflow >
-				(unsigned)(pool->limits.pool_size + pool->limits.max_overflow))
-			pool_each_server(pool, close_if_idle, NULL);
-		timer_set(&pool->timer, clock_usec());
-	}
-}
-
-static bool is_meant(const struct pool *pool, const char *database)
-{
-	return !database || strcmp(pool->name, database) == 0;
+	while ((pool = pools_next(pools, pool)))
+		reload(pool, config);
 }
 
 void pools_pause(struct pools *pools, const char *database)
 {
 	struct pool *pool = NULL;
 
+	remember_paused(pools, database);
 	while ((pool = pools_next(pools, pool))) {
-		if (!is_meant(pool, database))
+		if (!is_meant(pool->name, database))
 			continue;
 		pool->paused = true;
 		pool_each_server(pool, close_if_idle, NULL);
@@ -228,8 +295,9 @@ void pools_resume(struct pools *pools, const char *database)
 {
 	struct pool *pool = NULL;
 
+	forget_paused(pools, database);
 	while ((pool = pools_next(pools, pool))) {
-		if (!is_meant(pool, database))
+		if (!is_meant(pool->name, database))
 			continue;
 		pool->paused = false;
 		timer_set(&pool->timer, clock_usec());
@@ -241,8 +309,8 @@ void pools_reconnect(struct pools *pools, const char *database)
 	struct pool *pool = NULL;
 
 	while ((pool = pools_next(pools, pool))) {
-		if (is_meant(pool, database))
-			pool_each_server(pool, retire, NULL);
+		if (is_meant(pool->name, database))
+			retire_all(pool);
 	}
 }
 
@@ -250,9 +318,9 @@ bool pools_paused_empty(const struct pools *pools, const char *database)
 {
 	const struct list *link;
 
-	for (link = pools->all.next; link != &pools->all; link = link->next) {
+	list_for_each (link, &pools->all) {
 		const struct pool *pool = container_of(link, const struct pool, link);
-		if (is_meant(pool, database) && pool->paused &&
+		if (is_meant(pool->name, database) && pool->paused &&
 			(pool_n_alive(pool) || pool->n_servers[SERVER_CLOSING] || pool->n_dialling))
 			return false;
 	}

@@ -10,15 +10,17 @@
 
 #include "pool/internal.h"
 #include "util/log.h"
-#include "util/random.h"
 
-/* To drain, roll back and reset after a client; and for a goodbye. */
+/* To answer a test; to drain, roll back and reset after a client; for cancels to end; for a
+ * goodbye. */
+#define TESTING_TIME  (5 * USEC_PER_SEC)
 #define CLEANING_TIME (5 * USEC_PER_SEC)
+#define HOLDING_TIME  (30 * USEC_PER_SEC)
 #define CLOSING_TIME  (2 * USEC_PER_SEC)
 
-static struct workspace *space(const struct server *server)
+static struct output *to_server(const struct server *server)
 {
-	return server->pool->owner->host.space;
+	return &server->pool->owner->host.space->to_server;
 }
 
 const char *server_state_name(enum server_state state)
@@ -29,10 +31,28 @@ const char *server_state_name(enum server_state state)
 	return names[state];
 }
 
+static bool may_move(enum server_state from, enum server_state to)
+{
+#define TO(state) (1u << SERVER_##state)
+	static const unsigned allowed[N_SERVER_STATES] = {
+		[SERVER_IDLE] = TO(IDLE) | TO(TESTING) | TO(LENT) | TO(CLOSING) | TO(CLOSED),
+		[SERVER_TESTING] = TO(IDLE) | TO(LENT) | TO(CLOSING) | TO(CLOSED),
+		[SERVER_LENT] =
+			TO(IDLE) | TO(LENT) | TO(CLEANING) | TO(HELD) | TO(CLOSING) | TO(CLOSED),
+		[SERVER_CLEANING] = TO(IDLE) | TO(LENT) | TO(HELD) | TO(CLOSING) | TO(CLOSED),
+		[SERVER_HELD] = TO(IDLE) | TO(LENT) | TO(CLOSING) | TO(CLOSED),
+		[SERVER_CLOSING] = TO(CLOSED),
+	};
+#undef TO
+
+	return allowed[from] & (1u << to);
+}
+
 void server_move_to(struct server *server, enum server_state state)
 {
 	struct pool *pool = server->pool;
 
+	CHECK(may_move(server->state, state));
 	list_remove(&server->link);
 	pool->n_servers[server->state]--;
 	if (server->state != state)
@@ -43,6 +63,46 @@ void server_move_to(struct server *server, enum server_state state)
 	/* The most recently used one comes first among the idle ones. */
 	list_prepend(&pool->servers[state], &server->link);
 }
+
+static void move_for(struct server *server, enum server_state state, usec_t time)
+{
+	server->deadline = clock_usec() + time;
+	server_move_to(server, state);
+	pool_wake_at(server->pool, server->deadline);
+}
+
+static void send_or_close(struct server *server)
+{
+	if (stream_send(&server->stream, to_server(server)) != 0)
+		pool_close(server->pool, server, REASON_SERVER_DEAD);
+}
+
+/* --- age --- */
+
+usec_t server_old_at(const struct server *server)
+{
+	usec_t limit = server->pool->limits.pool_recycle;
+
+	if (limit <= 0)
+		return USEC_NEVER;
+	/* A little earlier each, so that those opened together do not go together. */
+	return server->opened + limit - (usec_t)(server->id % 16) * (limit / 256);
+}
+
+usec_t server_expiry(const struct server *server)
+{
+	const struct config_pool *limits = &server->pool->limits;
+	usec_t old_at = server_old_at(server);
+	usec_t idle = server->overflow
+			      ? server->idle_since + limits->overflow_linger
+			      : clock_deadline(server->idle_since, limits->pool_idle_timeout);
+
+	if (!server->overflow && idle < server->spared_until)
+		idle = server->spared_until;
+	return idle < old_at ? idle : old_at;
+}
+
+/* --- the end --- */
 
 static void free_now(struct server *server)
 {
@@ -57,256 +117,116 @@ static void free_now(struct server *server)
 	free(server);
 }
 
-/* The memory goes when nothing on the stack and no cancel refers to it; the permission when the
- * socket is closed. */
+/* The memory goes when nothing on the stack and no cancel refers to it. */
 static void free_later(void *arg)
 {
 	struct server *server = arg;
-	struct pool *pool = server->pool;
-	bool moved = server->moved;
-	bool overflow = server->overflow;
 
-	if (server->n_cancels)
-		return;
-	free_now(server);
-	if (!moved)
-		shard_return(pool, overflow);
+	if (!server->n_cancels)
+		free_now(server);
+}
+
+void server_gone(struct server *server)
+{
+	server_move_to(server, SERVER_CLOSED);
+	deferred_schedule(&server->freeing, server->pool->owner->host.loop);
+}
+
+/* The permission goes back when the socket is closed, not before. */
+void server_hang_up(struct server *server)
+{
+	stream_close(&server->stream);
+	server_gone(server);
+	shard_return(server->pool, server->let_go ? PERMIT_LET_GO : PERMIT_CLOSED);
 }
 
 void server_destroy(struct server *server)
 {
-	struct output *to_server = &space(server)->to_server;
-
-	if (server->state != SERVER_CLOSING && server->state != SERVER_CLOSED &&
-		server->back->at_rest) {
-		server->back->protocol->back_farewell(server->back, to_server);
-		int r = stream_send(&server->stream, to_server);
+	if (server->state < SERVER_CLOSING && server->back->at_rest) {
+		server->back->protocol->back_farewell(server->back, to_server(server));
+		int r = stream_send(&server->stream, to_server(server));
 		(void)r;
 	}
 	free_now(server);
 }
 
-/* The server has hung up, or had its time to. */
-static void closed(struct server *server)
-{
-	stream_close(&server->stream);
-	server_move_to(server, SERVER_CLOSED);
-	deferred_schedule(&server->freeing, server->pool->owner->host.loop);
-}
-
-static void send_or_close(struct server *server)
-{
-	struct output *to_server = &space(server)->to_server;
-
-	if (stream_send(&server->stream, to_server) != 0)
-		pool_close(server->pool, server, REASON_SERVER_DEAD);
-}
-
-bool server_too_old(const struct server *server, usec_t now)
-{
-	usec_t limit = server->pool->limits.pool_recycle;
-
-	return limit > 0 && now - server->opened > limit - (usec_t)(server->id % 16) * limit / 256;
-}
-
-usec_t server_expiry(const struct server *server)
-{
-	const struct config_pool *limits = &server->pool->limits;
-	usec_t idle = clock_deadline(server->idle_since,
-		server->overflow ? limits->overflow_linger : limits->pool_idle_timeout);
-	usec_t age = clock_deadline(server->opened, limits->pool_recycle);
-
-	/* No linger at all means: closed when it is returned. */
-	if (server->overflow && limits->overflow_linger == 0)
-		idle = server->idle_since;
-	return idle < age ? idle : age;
-}
-
-/* --- cleaning --- */
-
-/* At rest after its client: what is still to be tidied up? */
-static void clean_step(struct server *server)
-{
-	struct pool *pool = server->pool;
-	struct output *to_server = &space(server)->to_server;
-
-	if (!server->back->at_rest)
-		return;
-	if (pool->limits.pool_reset_on_return || server->back->in_transaction) {
-		if (pool->protocol->back_clean(server->back, false, to_server)) {
-			send_or_close(server);
-			return;
-		}
-	}
-	pool_release(pool, server);
-}
-
-void server_clean(struct server *server)
-{
-	server->deadline = clock_usec() + CLEANING_TIME;
-	server_move_to(server, SERVER_CLEANING);
-	pool_wake_at(server->pool, server->deadline);
-	clean_step(server);
-}
-
-void server_test(struct server *server)
-{
-	usec_t patience = server->pool->limits.connect_timeout;
-
-	server->deadline = clock_usec() + (patience > 0 ? patience : CLEANING_TIME);
-	server_move_to(server, SERVER_TESTING);
-	pool_wake_at(server->pool, server->deadline);
-	server->back->protocol->back_ping(server->back, &space(server)->to_server);
-	send_or_close(server);
-}
-
-/* --- what comes while no session has it --- */
-
-static void died(struct server *server)
-{
-	struct pool *pool = server->pool;
-
-	if (server->back->has_last_words)
-		log_info("server=%llu event=farewell text=\"%.200s\"",
-			(unsigned long long)server->id, server->back->last_words.text);
-	/* Others of its age have probably met the same fate. */
-	pool->suspect_before = clock_usec();
-	pool_close(pool, server, REASON_SERVER_DEAD);
-}
-
-static void after_input(struct server *server)
-{
-	if (server->state == SERVER_CLEANING)
-		clean_step(server);
-	else if (server->state == SERVER_TESTING && server->back->at_rest) {
-		server->idle_since = clock_usec();
-		pool_give(server->pool, server);
-	}
-}
-
-static void on_readable(struct stream *stream, void *arg)
-{
-	struct server *server = arg;
-	struct input in;
-	size_t n_new;
-
-	if (server->state == SERVER_CLOSING) {
-		int r = stream_read(stream, space(server)->received, WORKSPACE_SIZE, &n_new);
-		if (r != 0 && r != STREAM_AGAIN)
-			closed(server);
-		return;
-	}
-	int r = intake_read(stream, &server->kept, space(server), &in, &n_new);
-	if (r == STREAM_AGAIN)
-		return;
-	if (r != 0) {
-		died(server);
-		return;
-	}
-	enum back_verdict verdict =
-		server->back->protocol->from_server(server->back, NULL, &in, NULL);
-	if (verdict == BACK_BROKEN || intake_keep(&server->kept, in) < 0)
-		died(server);
-	else
-		after_input(server);
-}
-
-static void on_drained(struct stream *stream, void *arg)
-{
-	struct server *server = arg;
-
-	if (server->state == SERVER_CLOSING)
-		stream_shutdown(stream);
-}
-
-/* --- beginning and end --- */
-
-int server_take_dialled(struct pool *pool, struct dialled *dialled, bool overflow, usec_t opened,
-	usec_t opened_wall, struct server **ret_server)
-{
-	struct server *server = calloc(1, sizeof(*server));
-	struct loop *loop = pool->owner->host.loop;
-
-	if (!server)
-		return -ENOMEM;
-	if (stream_open(&server->stream, loop, dialled->fd, dialled->tls, on_readable, on_drained,
-		    server) < 0) {
-		free(server);
-		return -ENOMEM;
-	}
-	server->back = pool->protocol->back_new(pool->proto, dialled);
-	if (!server->back) {
-		stream_detach(&server->stream);
-		free(server);
-		return -ENOMEM;
-	}
-	server->pool = pool;
-	server->id = pool->owner->next_server_id;
-	pool->owner->next_server_id += pool->owner->host.n_shards;
-	server->overflow = overflow;
-	server->opened = opened;
-	server->opened_wall = opened_wall;
-	server->idle_since = clock_usec();
-	deferred_init(&server->freeing, free_later, server);
-	server->state = SERVER_IDLE;
-	list_prepend(&pool->servers[SERVER_IDLE], &server->link);
-	pool->n_servers[SERVER_IDLE]++;
-	*ret_server = server;
-	return 0;
-}
-
-static void own_stream(struct server *server)
-{
-	server->holder = NULL;
-	server->cancel_over = NULL;
-	stream_set_owner(&server->stream, on_readable, on_drained, server);
-	stream_want_read(&server->stream, true);
-}
-
 void pool_close(struct pool *pool, struct server *server, enum reason reason)
 {
-	struct output *to_server = &space(server)->to_server;
+	bool is_dead = reason == REASON_SERVER_DEAD;
 
 	if (server->state == SERVER_CLOSING || server->state == SERVER_CLOSED)
 		return;
 	log_info("server=%llu event=closed reason=%s database=\"%s\" pid=%u",
 		(unsigned long long)server->id, reason_row(reason)->name, pool->name,
 		server->back->process_id);
-	own_stream(server);
-	server_move_to(server, SERVER_CLOSING);
-	server->deadline = clock_usec() + CLOSING_TIME;
-	pool_wake_at(pool, server->deadline);
-	int r = 0;
-	if (server->back->at_rest && reason != REASON_SERVER_DEAD) {
-		server->back->protocol->back_farewell(server->back, to_server);
-		r = stream_send(&server->stream, to_server);
+	server_take_back(server);
+	stats_take(&pool->stats, server->back);
+	/* The older ones have probably met the same fate. */
+	if (is_dead)
+		pool->suspect_before = clock_usec();
+	if (pool->n_to_close && !server->let_go) {
+		pool->n_to_close--;
+		server->let_go = true;
 	}
-	if (r != 0 || reason == REASON_SERVER_DEAD) {
-		shutdown(server->stream.fd, SHUT_RDWR);
-		closed(server);
-	} else if (!stream_unsent(&server->stream)) {
+	move_for(server, SERVER_CLOSING, CLOSING_TIME);
+	pool_tend_soon(pool);
+	if (!is_dead && server->back->at_rest) {
+		server->back->protocol->back_farewell(server->back, to_server(server));
+		is_dead = stream_send(&server->stream, to_server(server)) != 0;
+	}
+	if (is_dead)
+		server_hang_up(server);
+	else if (!stream_unsent(&server->stream))
 		shutdown(server->stream.fd, SHUT_WR);
-	}
-	pool_want(pool);
 }
 
-void pool_release(struct pool *pool, struct server *server)
+/* --- after a client --- */
+
+/* What is still to be tidied up? Only when no cancel can hit it. */
+static void clean_step(struct server *server)
 {
-	CHECK(server->back->at_rest && !server->back->in_transaction);
-	if (server->state == SERVER_LENT)
-		own_stream(server);
-	server->idle_since = clock_usec();
-	if (server->retired || pool->paused)
-		pool_close(pool, server, REASON_SERVER_RECONNECT);
-	else if (pool->limits.pool_recycle > 0 && server_too_old(server, server->idle_since))
-		pool_close(pool, server, REASON_SERVER_OLD);
-	else if (server->n_cancels)
-		server_move_to(server, SERVER_HELD);
+	struct pool *pool = server->pool;
+	struct back *back = server->back;
+
+	if (!back->at_rest || server->n_cancels)
+		return;
+	if ((pool->limits.pool_reset_on_return || back->in_transaction) &&
+		pool->protocol->back_clean(back, false, to_server(server)))
+		send_or_close(server);
+	else if (back->in_transaction)
+		pool_close(pool, server, REASON_SERVER_DIRTY);
 	else
-		pool_give(pool, server);
+		pool_release(pool, server);
 }
 
-static void cancel_delivered(struct message *message, void *arg)
+void pool_abandon(struct pool *pool, struct server *server)
+{
+	server_take_back(server);
+	server->abandoned = !server->back->at_rest;
+	if (server->abandoned) {
+		if (pool->owner->stopped ||
+			!pool->protocol->back_abandon(server->back, to_server(server))) {
+			output_reset(to_server(server));
+			pool_close(pool, server, REASON_SERVER_DIRTY);
+			return;
+		}
+		if (stream_send(&server->stream, to_server(server)) != 0) {
+			pool_close(pool, server, REASON_SERVER_DEAD);
+			return;
+		}
+		if (!server->n_cancels)
+			pool_cancel(pool, server, NULL);
+	}
+	move_for(server, SERVER_CLEANING, CLEANING_TIME);
+	clean_step(server);
+}
+
+void server_hold(struct server *server)
+{
+	move_for(server, SERVER_HELD, HOLDING_TIME);
+}
+
+static void cancel_ended(struct message *message, void *arg)
 {
 	struct cancel_result *result = container_of(message, struct cancel_result, message);
 	struct server *server = result->arg;
@@ -315,44 +235,147 @@ static void cancel_delivered(struct message *message, void *arg)
 	CHECK(server->n_cancels > 0);
 	if (--server->n_cancels)
 		return;
-	if (server->state == SERVER_CLOSED)
+	switch (server->state) {
+	case SERVER_CLOSED:
 		deferred_schedule(&server->freeing, server->pool->owner->host.loop);
-	else if (server->state == SERVER_HELD)
+		break;
+	case SERVER_CLEANING:
+		clean_step(server);
+		break;
+	case SERVER_HELD:
 		pool_release(server->pool, server);
-	else if (server->state == SERVER_LENT && server->cancel_over)
-		server->cancel_over(server);
+		break;
+	case SERVER_LENT:
+		if (server->cancel_over)
+			server->cancel_over(server);
+		break;
+	case SERVER_IDLE:
+	case SERVER_TESTING:
+	case SERVER_CLOSING:
+	case N_SERVER_STATES:
+		break;
+	}
 }
 
 void pool_cancel(struct pool *pool, struct server *server, void (*over)(struct server *server))
 {
 	const struct pools_host *host = &pool->owner->host;
-	void *cancel = pool->protocol->cancel_new(server->back);
 
 	server->cancel_over = over;
-	if (!cancel)
+	if (pool->owner->stopped)
 		return;
-	if (dialler_cancel(host->dialler, pool->protocol, cancel, host->mailbox, cancel_delivered,
-		    server) == 0)
+	void *cancel = pool->protocol->cancel_new(server->back);
+	if (cancel && dialler_cancel(host->dialler, pool->protocol, cancel, host->mailbox,
+			      cancel_ended, server) == 0)
 		server->n_cancels++;
 }
 
-void pool_abandon(struct pool *pool, struct server *server)
+/* --- what comes while no session has it --- */
+
+void server_test(struct server *server)
 {
-	own_stream(server);
-	if (server->back->at_rest) {
-		server_clean(server);
+	usec_t patience = server->pool->limits.connect_timeout;
+
+	move_for(server, SERVER_TESTING,
+		patience > 0 && patience < TESTING_TIME ? patience : TESTING_TIME);
+	server->back->protocol->back_ping(server->back, to_server(server));
+	send_or_close(server);
+}
+
+static void died(struct server *server)
+{
+	char text[400];
+
+	if (server->back->has_last_words)
+		log_info("server=%llu event=farewell text=\"%s\"", (unsigned long long)server->id,
+			log_escape(server->back->last_words.text, text, sizeof(text)));
+	pool_close(server->pool, server, REASON_SERVER_DEAD);
+}
+
+static void read_goodbye(struct server *server)
+{
+	struct workspace *space = server->pool->owner->host.space;
+	size_t n;
+
+	int r = stream_read(&server->stream, space->received, WORKSPACE_SIZE, &n);
+	if (r != 0 && r != STREAM_AGAIN)
+		server_hang_up(server);
+}
+
+static void on_readable(struct stream *stream, void *arg)
+{
+	struct server *server = arg;
+	struct workspace *space = server->pool->owner->host.space;
+	struct input in;
+	size_t n_new;
+
+	if (server->state == SERVER_CLOSING) {
+		read_goodbye(server);
 		return;
 	}
-	struct output *to_server = &space(server)->to_server;
-	if (!pool->protocol->back_abandon(server->back, to_server)) {
-		output_reset(to_server);
-		pool_close(pool, server, REASON_SERVER_DIRTY);
+	int r = intake_read(stream, &server->kept, space, &in, &n_new);
+	if (r == STREAM_AGAIN)
 		return;
+	if (r != 0 ||
+		server->back->protocol->from_server(server->back, NULL, &in, NULL) == BACK_BROKEN ||
+		intake_keep(&server->kept, in) < 0)
+		died(server);
+	else if (server->state == SERVER_CLEANING)
+		clean_step(server);
+	else if (server->state == SERVER_TESTING && server->back->at_rest)
+		pool_release(server->pool, server);
+}
+
+static void on_drained(struct stream *stream, void *arg)
+{
+	struct server *server = arg;
+
+	if (server->state == SERVER_CLOSING)
+		shutdown(stream->fd, SHUT_WR);
+}
+
+/* --- the beginning --- */
+
+int server_new(struct pool *pool, struct dialled *dialled, const struct server_origin *origin,
+	struct server **ret_server)
+{
+	struct server *server = calloc(1, sizeof(*server));
+	struct pools *owner = pool->owner;
+
+	if (!server)
+		return -ENOMEM;
+	if (stream_open(&server->stream, owner->host.loop, dialled->fd, dialled->tls, on_readable,
+		    on_drained, server) < 0)
+		goto fail;
+	server->back = pool->protocol->back_new(pool->proto, dialled);
+	if (!server->back) {
+		stream_detach(&server->stream);
+		goto fail;
 	}
-	if (!server->n_cancels)
-		pool_cancel(pool, server, NULL);
-	if (stream_send(&server->stream, to_server) != 0)
-		pool_close(pool, server, REASON_SERVER_DEAD);
-	else
-		server_clean(server);
+	dialled->handle = NULL;
+	server->pool = pool;
+	server->id = owner->next_server_id;
+	owner->next_server_id += owner->host.n_shards;
+	server->overflow = origin->overflow;
+	server->opened = origin->opened;
+	server->opened_wall = origin->opened_wall;
+	server->idle_since = origin->idle_since;
+	server->retired = origin->opened < pool->retired_before;
+	deferred_init(&server->freeing, free_later, server);
+	server->state = SERVER_IDLE;
+	list_prepend(&pool->servers[SERVER_IDLE], &server->link);
+	pool->n_servers[SERVER_IDLE]++;
+	*ret_server = server;
+	return 0;
+fail:
+	free(server);
+	return -ENOMEM;
+}
+
+void server_take_back(struct server *server)
+{
+	server->holder = NULL;
+	server->cancel_over = NULL;
+	stream_set_owner(&server->stream, on_readable, on_drained, server);
+	stream_want_read(&server->stream, true);
 }

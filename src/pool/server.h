@@ -36,13 +36,15 @@ struct server {
 	struct buf kept;    /* received, but not used yet */
 	bool overflow;      /* opened beyond pool_size: closed after overflow_linger unused */
 	bool retired;       /* RECONNECT, a reload: to be closed instead of reused */
-	bool moved;         /* gone to another shard, with its permission */
+	bool let_go;        /* closed as one too many: the ledger knows */
+	bool abandoned;     /* its client left in the middle */
 	unsigned n_cancels; /* cancels on dialler threads: nobody else gets it before they end */
 	usec_t opened;      /* monotonic */
 	usec_t opened_wall; /* for people */
 	usec_t lent_since;
-	usec_t idle_since; /* when it was last used, while idle */
-	usec_t deadline;   /* TESTING, CLEANING: when to give up */
+	usec_t idle_since;   /* when it was last used, while idle */
+	usec_t spared_until; /* idle for too long, but kept as one of min_size */
+	usec_t deadline;     /* TESTING, CLEANING, HELD, CLOSING: when to give up */
 	struct deferred freeing;
 	void (*cancel_over)(struct server *server); /* for the holder; NULL: it does not ask */
 	void *holder;                               /* the session that has it; NULL: none */

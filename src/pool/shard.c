@@ -14,15 +14,23 @@
  * not travel back and forth under steady load. */
 #define WISH_SLACK (20 * USEC_PER_MSEC)
 
+/* How long a message waits for its pool to be known here: the configuration that has it is on its
+ * way too. */
+#define UNKNOWN_TIME USEC_PER_SEC
+
 enum note_kind {
 	NOTE_ASK,
 	NOTE_WITHDRAW,
 	NOTE_GRANT,
 	NOTE_DIALLED,
 	NOTE_DIAL_FAILED,
+	NOTE_TROUBLE,
+	NOTE_RECOVERY,
 	NOTE_RETURN,
-	NOTE_RETURN_UNUSED,
-	NOTE_FAILURE,
+	NOTE_ASK_SURPLUS,
+	NOTE_LET_GO,
+	NOTE_KEEP,
+	NOTE_SHED,
 	NOTE_WISH,
 	NOTE_SERVER,
 };
@@ -32,12 +40,15 @@ struct note {
 	enum note_kind kind;
 	struct pools *to;
 	unsigned from; /* the shard that sends, or that the wish is of */
-	unsigned n;
+	usec_t sent;
+	unsigned n, n_asked;
 	usec_t since;
-	bool overflow, final;
-	struct refusal *refusal;
+	bool ahead;
+	enum permit_end end;
+	enum surplus surplus;
+	struct trouble *trouble; /* of NOTE_DIAL_FAILED, NOTE_TROUBLE */
 	struct dialled dialled;
-	usec_t opened, opened_wall;
+	struct server_origin origin; /* its `overflow` also of NOTE_GRANT */
 	const struct protocol *protocol;
 	size_t user_at; /* in `names`, behind the database's */
 	char names[];
@@ -45,22 +56,23 @@ struct note {
 
 static void note_free(struct note *note)
 {
-	free(note->refusal);
+	free(note->trouble);
 	free(note);
 }
+
+/* --- receiving --- */
 
 static void take_server(struct pool *pool, struct note *note)
 {
 	struct server *server;
 
-	int r = server_take_dialled(
-		pool, &note->dialled, note->overflow, note->opened, note->opened_wall, &server);
-	if (r < 0) {
+	if (server_new(pool, &note->dialled, &note->origin, &server) < 0) {
 		note->protocol->dialled_free(&note->dialled);
-		shard_return(pool, note->overflow);
+		shard_return(pool, PERMIT_CLOSED);
+		pool_tend_soon(pool);
 		return;
 	}
-	pool_give(pool, server);
+	pool_take_over(pool, server);
 	/* Whoever still waits asks the giver again: it has forgotten the wish. */
 	const struct waiter *w = list_first(&pool->waiters, struct waiter, link);
 	if (w)
@@ -75,30 +87,22 @@ static void take_wish(struct pool *pool, unsigned from, usec_t since)
 	struct server *idle = list_first(&pool->servers[SERVER_IDLE], struct server, link);
 	if (!idle || pool->n_waiting || pool->paused)
 		return;
-	pool->wishes[from].open = false;
-	if (!shard_send_server(pool, idle, from))
-		pool->wishes[from].open = true;
+	bool was_sent = shard_send_server(pool, idle, from);
+	(void)was_sent; /* if not, the wish stays open */
 }
 
 static void take_withdrawal(struct pool *pool, unsigned from)
 {
 	pool->wishes[from].open = false;
-	if (pool->home == pool->owner->host.shard)
+	if (pool_is_home(pool))
 		ledger_withdraw(pool, from);
 }
 
-static void deliver(struct message *message, void *arg)
-{
-	struct note *note = container_of(message, struct note, message);
-	struct pool *pool = pools_of(note->to, note->names, note->names + note->user_at);
+static void answer_surplus(
+	struct pool *pool, unsigned shard, enum surplus surplus, unsigned n_asked);
 
-	/* Taken out of the configuration before it ever was used here. */
-	if (!pool) {
-		if (note->kind == NOTE_SERVER)
-			note->protocol->dialled_free(&note->dialled);
-		note_free(note);
-		return;
-	}
+static void act(struct pool *pool, struct note *note)
+{
 	switch (note->kind) {
 	case NOTE_ASK:
 		ledger_ask(pool, note->from, note->n, note->since);
@@ -107,22 +111,34 @@ static void deliver(struct message *message, void *arg)
 		take_withdrawal(pool, note->from);
 		break;
 	case NOTE_GRANT:
-		pool_granted(pool, note->overflow);
+		pool_granted(pool, note->origin.overflow, note->ahead);
 		break;
 	case NOTE_DIALLED:
 		ledger_dialled(pool);
 		break;
 	case NOTE_DIAL_FAILED:
-		ledger_dial_failed(pool, note->overflow, note->refusal, note->final);
+		ledger_dial_failed(pool, &note->trouble->refusal, note->trouble->final);
+		break;
+	case NOTE_TROUBLE:
+		pool_told_trouble(pool, note->trouble);
+		break;
+	case NOTE_RECOVERY:
+		pool_told_recovery(pool);
 		break;
 	case NOTE_RETURN:
-		ledger_returned(pool, note->overflow);
+		ledger_returned(pool, note->end);
 		break;
-	case NOTE_RETURN_UNUSED:
-		ledger_returned_unused(pool, note->overflow);
+	case NOTE_ASK_SURPLUS:
+		answer_surplus(pool, note->from, note->surplus, note->n_asked);
 		break;
-	case NOTE_FAILURE:
-		pool_failed(pool, note->refusal, note->final);
+	case NOTE_LET_GO:
+		pool_let_go(pool, note->surplus, note->n, note->n_asked);
+		break;
+	case NOTE_KEEP:
+		ledger_kept(pool, note->n);
+		break;
+	case NOTE_SHED:
+		pool_shed(pool);
 		break;
 	case NOTE_WISH:
 		take_wish(pool, note->from, note->since);
@@ -131,8 +147,26 @@ static void deliver(struct message *message, void *arg)
 		take_server(pool, note);
 		break;
 	}
+}
+
+static void deliver(struct message *message, void *arg)
+{
+	struct note *note = container_of(message, struct note, message);
+	struct pools *pools = note->to;
+	struct pool *pool = pools_of(pools, note->names, note->names + note->user_at);
+
+	if (!pool && !pools->stopped && clock_usec() - note->sent < UNKNOWN_TIME) {
+		mailbox_post(pools->host.mailbox, message);
+		return;
+	}
+	if (pool)
+		act(pool, note);
+	else if (note->kind == NOTE_SERVER)
+		note->protocol->dialled_free(&note->dialled);
 	note_free(note);
 }
+
+/* --- sending --- */
 
 /* A permission that cannot be sent is lost, so memory for a note is not optional: the program ends
  * without it. */
@@ -145,6 +179,7 @@ static struct note *note_new(const struct pool *pool, enum note_kind kind)
 	note->message.deliver = deliver;
 	note->kind = kind;
 	note->from = pool->owner->host.shard;
+	note->sent = clock_usec();
 	note->protocol = pool->protocol;
 	note->user_at = name_size;
 	memcpy(note->names, pool->name, name_size);
@@ -156,34 +191,43 @@ static void post(const struct pool *pool, unsigned shard, struct note *note)
 {
 	const struct pools_peer *peer = &pool->owner->host.peers[shard];
 
+	if (pool->owner->stopped) {
+		if (note->kind == NOTE_SERVER)
+			note->protocol->dialled_free(&note->dialled);
+		note_free(note);
+		return;
+	}
 	note->to = peer->pools;
 	mailbox_post(peer->mailbox, &note->message);
 }
 
-static bool at_home(const struct pool *pool)
+static void post_home(struct pool *pool, struct note *note)
 {
-	return pool->home == pool->owner->host.shard;
-}
-
-static void post_home(struct pool *pool, enum note_kind kind, bool overflow)
-{
-	struct note *note = note_new(pool, kind);
-
-	note->overflow = overflow;
 	post(pool, pool->home, note);
 }
+
+static struct trouble *copy_trouble(const struct trouble *trouble)
+{
+	struct trouble *copy = malloc(sizeof(*copy));
+
+	CHECK(copy);
+	*copy = *trouble;
+	return copy;
+}
+
+/* --- to the ledger --- */
 
 void shard_ask(struct pool *pool, unsigned n, usec_t since)
 {
 	pool->wishing = pool->owner->host.n_shards > 1;
-	if (at_home(pool)) {
+	if (pool_is_home(pool)) {
 		ledger_ask(pool, pool->home, n, since);
 		return;
 	}
 	struct note *note = note_new(pool, NOTE_ASK);
 	note->n = n;
 	note->since = since;
-	post(pool, pool->home, note);
+	post_home(pool, note);
 }
 
 void shard_withdraw(struct pool *pool)
@@ -191,7 +235,7 @@ void shard_withdraw(struct pool *pool)
 	unsigned self = pool->owner->host.shard;
 
 	pool->n_asked = 0;
-	if (at_home(pool))
+	if (pool_is_home(pool))
 		ledger_withdraw(pool, self);
 	if (!pool->wishing)
 		return;
@@ -204,73 +248,113 @@ void shard_withdraw(struct pool *pool)
 
 void shard_dialled(struct pool *pool)
 {
-	if (at_home(pool))
+	if (pool_is_home(pool))
 		ledger_dialled(pool);
 	else
-		post_home(pool, NOTE_DIALLED, false);
+		post_home(pool, note_new(pool, NOTE_DIALLED));
 }
 
-static struct refusal *copy_refusal(const struct refusal *refusal)
+void shard_dial_failed(struct pool *pool, const struct refusal *refusal, bool final)
 {
-	struct refusal *copy = malloc(sizeof(*copy));
+	struct trouble trouble = {.any = true, .final = final, .refusal = *refusal};
 
-	CHECK(copy);
-	*copy = *refusal;
-	return copy;
-}
-
-void shard_dial_failed(struct pool *pool, bool overflow, const struct refusal *refusal, bool final)
-{
-	if (at_home(pool)) {
-		ledger_dial_failed(pool, overflow, refusal, final);
+	if (pool_is_home(pool)) {
+		ledger_dial_failed(pool, refusal, final);
 		return;
 	}
 	struct note *note = note_new(pool, NOTE_DIAL_FAILED);
-	note->overflow = overflow;
-	note->final = final;
-	note->refusal = copy_refusal(refusal);
-	post(pool, pool->home, note);
+	note->trouble = copy_trouble(&trouble);
+	post_home(pool, note);
 }
 
-void shard_return(struct pool *pool, bool overflow)
+void shard_return(struct pool *pool, enum permit_end end)
 {
-	if (at_home(pool))
-		ledger_returned(pool, overflow);
-	else
-		post_home(pool, NOTE_RETURN, overflow);
+	if (pool_is_home(pool)) {
+		ledger_returned(pool, end);
+		return;
+	}
+	struct note *note = note_new(pool, NOTE_RETURN);
+	note->end = end;
+	post_home(pool, note);
 }
 
-void shard_return_unused(struct pool *pool, bool overflow)
+void shard_ask_surplus(struct pool *pool, enum surplus surplus, unsigned n)
 {
-	if (at_home(pool))
-		ledger_returned_unused(pool, overflow);
-	else
-		post_home(pool, NOTE_RETURN_UNUSED, overflow);
+	if (pool_is_home(pool)) {
+		pool_let_go(pool, surplus, ledger_let_go(pool, surplus, n), n);
+		return;
+	}
+	struct note *note = note_new(pool, NOTE_ASK_SURPLUS);
+	note->surplus = surplus;
+	note->n_asked = n;
+	post_home(pool, note);
 }
 
-void shard_grant(struct pool *pool, unsigned shard, bool overflow)
+void shard_keep(struct pool *pool, unsigned n)
+{
+	if (pool_is_home(pool)) {
+		ledger_kept(pool, n);
+		return;
+	}
+	struct note *note = note_new(pool, NOTE_KEEP);
+	note->n = n;
+	post_home(pool, note);
+}
+
+/* --- from the ledger --- */
+
+static void answer_surplus(
+	struct pool *pool, unsigned shard, enum surplus surplus, unsigned n_asked)
+{
+	struct note *note = note_new(pool, NOTE_LET_GO);
+
+	note->surplus = surplus;
+	note->n = ledger_let_go(pool, surplus, n_asked);
+	note->n_asked = n_asked;
+	post(pool, shard, note);
+}
+
+void shard_grant(struct pool *pool, unsigned shard, bool overflow, bool ahead)
 {
 	if (shard == pool->owner->host.shard) {
-		pool_granted(pool, overflow);
+		pool_granted(pool, overflow, ahead);
 		return;
 	}
 	struct note *note = note_new(pool, NOTE_GRANT);
-	note->overflow = overflow;
+	note->origin.overflow = overflow;
+	note->ahead = ahead;
 	post(pool, shard, note);
 }
 
-void shard_tell_failure(
-	struct pool *pool, unsigned shard, const struct refusal *refusal, bool final)
+void shard_tell_trouble(struct pool *pool, unsigned shard, const struct trouble *trouble)
 {
 	if (shard == pool->owner->host.shard) {
-		pool_failed(pool, refusal, final);
+		pool_told_trouble(pool, trouble);
 		return;
 	}
-	struct note *note = note_new(pool, NOTE_FAILURE);
-	note->final = final;
-	note->refusal = copy_refusal(refusal);
+	struct note *note = note_new(pool, NOTE_TROUBLE);
+	note->trouble = copy_trouble(trouble);
 	post(pool, shard, note);
 }
+
+void shard_tell_recovery(struct pool *pool, unsigned shard)
+{
+	if (shard == pool->owner->host.shard)
+		pool_told_recovery(pool);
+	else
+		post(pool, shard, note_new(pool, NOTE_RECOVERY));
+}
+
+void shard_tell_shed(struct pool *pool)
+{
+	for (unsigned i = 0; i < pool->owner->host.n_shards; i++) {
+		if (i != pool->owner->host.shard)
+			post(pool, i, note_new(pool, NOTE_SHED));
+	}
+	pool_shed(pool);
+}
+
+/* --- between shards --- */
 
 void shard_tell_wish(struct pool *pool, unsigned shard, usec_t since)
 {
@@ -295,20 +379,21 @@ bool shard_send_server(struct pool *pool, struct server *server, unsigned shard)
 	struct dialled dialled = {.fd = server->stream.fd, .tls = server->stream.tls};
 
 	CHECK(!server->n_cancels && server->back->at_rest);
-	if (stream_unsent(&server->stream) || !pool->protocol->back_pack(server->back, &dialled))
+	if (pool->owner->stopped || stream_unsent(&server->stream) || server->kept.len ||
+		!pool->protocol->back_pack(server->back, &dialled))
 		return false;
 	struct note *note = note_new(pool, NOTE_SERVER);
 	note->dialled = dialled;
-	note->overflow = server->overflow;
-	note->opened = server->opened;
-	note->opened_wall = server->opened_wall;
+	note->origin = (struct server_origin){.overflow = server->overflow,
+		.opened = server->opened,
+		.opened_wall = server->opened_wall,
+		.idle_since = server->idle_since};
 	stream_detach(&server->stream);
 	server->stream.fd = -1;
-	server->moved = true;
 	log_debug("server=%llu event=moved shard=%u to=%u", (unsigned long long)server->id,
 		pool->owner->host.shard, shard);
-	server_move_to(server, SERVER_CLOSED);
-	deferred_schedule(&server->freeing, pool->owner->host.loop);
+	pool->wishes[shard].open = false;
+	server_gone(server);
 	post(pool, shard, note);
 	return true;
 }

@@ -1,3 +1,4 @@
+/* Counting. Used by pool/ and session/, read by the console. */
 #include "pool/stats.h"
 
 void stats_init(struct pool_stats *stats, usec_t now)
@@ -44,4 +45,5 @@ void stats_add(struct pool_counters *sum, const struct pool_counters *more)
 	sum->n_logins += more->n_logins;
 	sum->n_dials += more->n_dials;
 	sum->n_refused += more->n_refused;
+	sum->n_reconnects_avoided += more->n_reconnects_avoided;
 }

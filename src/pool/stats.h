@@ -13,9 +13,10 @@ struct pool_counters {
 	uint64_t n_sent;     /* bytes from servers */
 	uint64_t transaction_usec, query_usec, wait_usec;
 	uint64_t n_client_parses, n_server_parses, n_binds;
-	uint64_t n_logins;  /* clients */
-	uint64_t n_dials;   /* server connections opened */
-	uint64_t n_refused; /* waiters that got an error */
+	uint64_t n_logins;             /* clients */
+	uint64_t n_dials;              /* server connections opened */
+	uint64_t n_refused;            /* waiters that got an error */
+	uint64_t n_reconnects_avoided; /* connections saved although their client left */
 };
 
 /* Totals since the start, and as of the beginning and the end of the last whole period, for

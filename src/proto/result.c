@@ -36,6 +36,8 @@ void result_int(struct result *r, long long value)
 
 bool result_next(const struct result *r, const char **cursor, const char **ret_text)
 {
+	if (!r->cells.len)
+		return false;
 	const char *end = (const char *)r->cells.data + r->cells.len;
 	const char *at = *cursor ? *cursor : (const char *)r->cells.data;
 

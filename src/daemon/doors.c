@@ -1,0 +1,160 @@
+/* Listening: opens the doors, counts who is inside, and deals clients out to the workers. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/internal.h"
+#include "daemon/systemd.h"
+
+static const struct {
+	const char *protocol;
+	size_t offset; /* of the list in struct config */
+} listen_options[LISTEN_OPTIONS] = {
+	{"postgresql", offsetof(struct config, listen_postgresql)},
+	{"mysql", offsetof(struct config, listen_mysql)},
+};
+
+static const struct config_list *listen_list(const struct config *config, size_t option)
+{
+	return (const void *)((const char *)config + listen_options[option].offset);
+}
+
+/* --- clients --- */
+
+static unsigned least_busy(const struct daemon *d)
+{
+	unsigned best = 0;
+
+	for (unsigned i = 1; i < d->n_workers; i++) {
+		if (d->n_clients[i] < d->n_clients[best])
+			best = i;
+	}
+	return best;
+}
+
+static void on_accept(void *arg, int fd, const struct sockaddr_storage *peer, socklen_t peer_len)
+{
+	struct door *door = arg;
+	struct daemon *d = door->daemon;
+	unsigned worker = least_busy(d);
+
+	/* Ids are positive as signed numbers too: drivers read them so. */
+	uint32_t id = d->last_id == INT32_MAX ? 1 : d->last_id + 1;
+	bool too_many = d->n_all_clients >= (unsigned)d->config->max_clients;
+	if (worker_post_client(&d->workers[worker], door->protocol, fd, peer, id, too_many) < 0) {
+		log_error("event=client_refused detail=\"out of memory\"");
+		close(fd);
+		return;
+	}
+	d->last_id = id;
+	d->n_clients[worker]++;
+	d->n_all_clients++;
+}
+
+static void client_is_gone(struct message *message, void *arg)
+{
+	struct notice *notice = container_of(message, struct notice, message);
+	struct daemon *d = arg;
+
+	CHECK(d->n_clients[notice->worker] > 0);
+	d->n_clients[notice->worker]--;
+	d->n_all_clients--;
+	free(notice);
+}
+
+void doors_client_closed(void *daemon, unsigned worker)
+{
+	daemon_tell(daemon, client_is_gone, worker, 0);
+}
+
+/* --- opening and closing --- */
+
+/* The room for one more door, or NULL. */
+static struct door *next_door(struct daemon *d, const struct protocol *protocol)
+{
+	if (d->n_doors == LISTENERS_MAX) {
+		log_error("event=listen_failed detail=\"more than %d addresses\"", LISTENERS_MAX);
+		return NULL;
+	}
+	struct door *door = &d->doors[d->n_doors];
+	door->daemon = d;
+	door->protocol = protocol;
+	return door;
+}
+
+/* The option that a socket of that name stands in for: without a telling name it is the first. */
+static size_t option_of(const char *name)
+{
+	for (size_t i = 0; i < LISTEN_OPTIONS; i++) {
+		if (strstr(name, listen_options[i].protocol))
+			return i;
+	}
+	return 0;
+}
+
+static void take_inherited(void *arg, int fd, const char *name)
+{
+	struct daemon *d = arg;
+	size_t option = option_of(name);
+	const struct protocol *protocol = protocol_find(listen_options[option].protocol);
+	struct door *door = protocol ? next_door(d, protocol) : NULL;
+	char text[64];
+
+	if (!door || listener_adopt(d->loop, fd, on_accept, door, &door->listener) < 0) {
+		log_warning(
+			"event=socket_ignored name=\"%s\"", log_escape(name, text, sizeof(text)));
+		close(fd);
+		return;
+	}
+	d->n_doors++;
+	d->inherited[option] = true;
+	buf_printf(&d->listen_text, "%ssystemd:%s", d->listen_text.len ? " " : "",
+		listen_options[option].protocol);
+}
+
+static int open_door(struct daemon *d, const struct protocol *protocol, const char *address)
+{
+	struct door *door = next_door(d, protocol);
+	struct buf problem = {0};
+
+	if (!door)
+		return 1;
+	int r = listener_new(d->loop, address, on_accept, door, &door->listener, &problem);
+	if (r > 0)
+		daemon_log_lines(LOG_LEVEL_ERROR, "listen_failed", &problem);
+	buf_clear(&problem);
+	if (r != 0)
+		return r;
+	d->n_doors++;
+	buf_printf(&d->listen_text, "%s%s", d->listen_text.len ? " " : "", address);
+	return 0;
+}
+
+int doors_open(struct daemon *d)
+{
+	int r = 0;
+
+	systemd_sockets(take_inherited, d);
+	for (size_t i = 0; i < LISTEN_OPTIONS; i++) {
+		const struct protocol *protocol = protocol_find(listen_options[i].protocol);
+		const struct config_list *list = listen_list(d->config, i);
+		/* What systemd has opened replaces what the file says. */
+		if (!protocol || d->inherited[i])
+			continue;
+		for (size_t j = 0; r == 0 && j < list->n_items; j++)
+			r = open_door(d, protocol, list->items[j]);
+	}
+	if (r == 0 && !d->n_doors) {
+		log_error("event=listen_failed detail=\"no address to listen on\"");
+		r = 1;
+	}
+	return r;
+}
+
+void doors_close(struct daemon *d)
+{
+	for (size_t i = 0; i < d->n_doors; i++)
+		listener_free(d->doors[i].listener);
+	d->n_doors = 0;
+}

@@ -1,0 +1,117 @@
+/*
+ * The struct of the daemon, and what the files of this folder call of each other: daemon.c (start
+ * and end), doors.c (accepting), reload.c, stop.c. All of it is the main thread's.
+ */
+#pragma once
+
+#include "admin/console.h"
+#include "config/config.h"
+#include "daemon/worker.h"
+#include "dial/dialler.h"
+#include "net/listener.h"
+#include "net/loop.h"
+#include "net/mailbox.h"
+#include "util/bytes.h"
+#include "util/list.h"
+#include "util/log.h"
+
+#define LISTENERS_MAX 64
+
+/* One per protocol that the configuration has a listen_... option for. */
+#define LISTEN_OPTIONS 2
+
+/* Where clients of one protocol come in. */
+struct door {
+	struct daemon *daemon;
+	const struct protocol *protocol;
+	struct listener *listener;
+};
+
+enum daemon_phase {
+	PHASE_RUNNING,
+	PHASE_DRAINING, /* no new clients; those in a transaction get to its end */
+	PHASE_CLOSING,  /* all clients are told; server connections are closed */
+};
+
+struct daemon {
+	enum daemon_phase phase;
+	struct loop *loop;
+	struct mailbox *mailbox;
+	struct config *config;
+	struct dialler *dialler;
+	struct worker *workers;
+	unsigned n_workers;
+	struct pools_peer *peers;
+	struct console_peer *console_peers;
+	struct signal_watch *watches[3];
+
+	/* doors.c */
+	struct door doors[LISTENERS_MAX];
+	size_t n_doors;
+	bool inherited[LISTEN_OPTIONS];
+	struct buf listen_text; /* for people */
+	unsigned *n_clients;    /* per worker */
+	unsigned n_all_clients;
+	uint32_t last_id;
+
+	/* reload.c */
+	struct config *next_config; /* while a reload is under way; NULL: none is */
+	unsigned n_unacknowledged;  /* workers that still use the one before */
+	bool reload_again;          /* it was asked for once more meanwhile */
+	struct list askers;         /* console clients that wait for the next reload to begin */
+	struct list present_askers; /* ... for the present one to end */
+
+	/* stop.c */
+	struct timer stop_timer;
+	unsigned n_undrained, n_unclosed; /* workers */
+};
+
+/* --- daemon.c --- */
+
+/* What a worker tells the main thread. */
+struct notice {
+	struct message message;
+	unsigned worker;
+	uint32_t session_id;
+};
+
+/* Any thread: `deliver` runs on the main thread, with a struct notice that it frees. */
+void daemon_tell(struct daemon *daemon, message_fn deliver, unsigned worker, uint32_t session_id);
+
+/* Each line of `text` becomes one line of the log. */
+void daemon_log_lines(enum log_level level, const char *event, struct buf *text);
+
+/* --- doors.c --- */
+
+/* Opens what systemd has passed and what the configuration names. Returns 0; 1 when an address
+ * cannot be had, which is logged; or -errno. */
+MUST_USE int doors_open(struct daemon *daemon);
+void doors_close(struct daemon *daemon);
+
+/* A worker's client is gone; on that worker's thread. */
+void doors_client_closed(void *daemon, unsigned worker);
+
+/* --- reload.c --- */
+
+/* Reads the file again, and applies it if it is good. While one is under way: once more then. */
+void reload_now(struct daemon *daemon);
+
+/* The same for a console client, who is told what came of it; on its worker's thread. */
+void reload_for_console(void *daemon, unsigned worker, uint32_t session_id);
+
+/* At the end: nobody is told any more. */
+void reload_clear(struct daemon *daemon);
+
+/* --- stop.c --- */
+
+/* No new clients; stops when the last transaction has ended, or after shutdown_timeout. Asked for
+ * again: at once. */
+void stop_orderly(struct daemon *daemon);
+
+/* Tells every client, says farewell to every server, and ends the loop. Asked for again: without
+ * waiting for them. */
+void stop_at_once(struct daemon *daemon);
+
+/* On a worker's thread: it has no clients left but the console's; it has no connections left. */
+void stop_drained(void *daemon);
+void stop_closed(void *daemon);

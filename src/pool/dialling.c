@@ -1,0 +1,164 @@
+/*
+ * New connections for a pool's shard: from the permission through the dialler thread to the first
+ * waiter, and what waiters are told when that fails. Whether and when to dial is the ledger's.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pool/internal.h"
+#include "util/log.h"
+
+#define LOG_BURST 5
+
+struct dial {
+	struct pool *pool;
+	usec_t since;
+	bool overflow;
+};
+
+static void dial_failed(struct pool *pool, const struct refusal *refusal, bool final)
+{
+	char text[400];
+	unsigned n_dropped;
+
+	if (log_limit_allows(&pool->dial_log, LOG_BURST, &n_dropped))
+		log_warning("event=dial_failed database=\"%s\" user=\"%s\" final=%d "
+			    "lines_left_out=%u detail=\"%s\"",
+			pool->name, pool->user, final, n_dropped,
+			log_escape(refusal->text, text, sizeof(text)));
+	pool->n_dialling--;
+	shard_dial_failed(pool, refusal, final);
+	pool_ask(pool);
+}
+
+static void dial_failed_here(struct pool *pool, int error)
+{
+	struct refusal refusal;
+
+	refusal_set(&refusal, error == -ENOMEM ? REASON_OUT_OF_MEMORY : REASON_SERVER_UNREACHABLE,
+		error == -ENOMEM ? NULL : strerror(-error));
+	dial_failed(pool, &refusal, false);
+}
+
+static void open_dialled(const struct dial *dial, struct dialled *dialled)
+{
+	struct pool *pool = dial->pool;
+	struct server *server;
+	usec_t now = clock_usec();
+	struct server_origin origin = {.overflow = dial->overflow,
+		.opened = now,
+		.opened_wall = clock_wall_usec(),
+		.idle_since = now};
+
+	int r = server_new(pool, dialled, &origin, &server);
+	if (r < 0) {
+		dial_failed_here(pool, r);
+		return;
+	}
+	/* Reloaded or told to reconnect meanwhile. */
+	server->retired = dial->since < pool->retired_before;
+	pool->stats.total.n_dials++;
+	log_info(
+		"server=%llu event=opened database=\"%s\" user=\"%s\" pid=%u overflow=%d msec=%lld",
+		(unsigned long long)server->id, pool->name, pool->user, server->back->process_id,
+		server->overflow, (long long)((now - dial->since) / USEC_PER_MSEC));
+	/* In this order: what the ledger gives out now is not for the waiter that this one is for.
+	 */
+	shard_dialled(pool);
+	pool->n_dialling--;
+	pool_release(pool, server);
+	pool_ask(pool);
+}
+
+static void dial_ended(struct message *message, void *arg)
+{
+	struct dial_result *result = container_of(message, struct dial_result, message);
+	struct dial *dial = result->arg;
+	struct pool *pool = dial->pool;
+
+	if (pool->owner->stopped || result->error == -ECANCELED) {
+		pool->n_dialling--;
+		shard_return(pool, PERMIT_UNUSED);
+	} else if (result->error == 0) {
+		open_dialled(dial, &result->dialled);
+	} else if (result->error > 0) {
+		dial_failed(pool, &result->refusal, result->final);
+	} else {
+		dial_failed_here(pool, result->error);
+	}
+	free(dial);
+	dial_result_free(result);
+}
+
+static int start(struct pool *pool, bool overflow)
+{
+	const struct pools_host *host = &pool->owner->host;
+	const struct url *url = &pool->database->url;
+	struct dial_target target = {.url = url,
+		.user = url->user ? NULL : pool->user,
+		.password = url->user ? NULL : pool->password,
+		.connect_timeout = pool->limits.connect_timeout};
+	struct dial *dial = malloc(sizeof(*dial));
+
+	if (!dial)
+		return -ENOMEM;
+	*dial = (struct dial){.pool = pool, .since = clock_usec(), .overflow = overflow};
+	int r = dialler_dial(
+		host->dialler, pool->protocol, &target, host->mailbox, dial_ended, dial);
+	if (r < 0)
+		free(dial);
+	return r;
+}
+
+void pool_granted(struct pool *pool, bool overflow, bool ahead)
+{
+	if (!ahead && pool->n_asked)
+		pool->n_asked--;
+	/* Withdrawn meanwhile, or served by a connection that became free. */
+	bool wanted = ahead || pool->n_waiting > pool->n_servers[SERVER_TESTING] + pool->n_dialling;
+	if (!wanted || pool->paused || !pool->database || pool->owner->stopped) {
+		shard_return(pool, PERMIT_UNUSED);
+		return;
+	}
+	pool->n_dialling++;
+	int r = start(pool, overflow);
+	if (r < 0)
+		dial_failed_here(pool, r);
+}
+
+/* --- when dials fail --- */
+
+void pool_told_trouble(struct pool *pool, const struct trouble *trouble)
+{
+	pool->trouble = *trouble;
+	pool_tend_soon(pool);
+}
+
+void pool_told_recovery(struct pool *pool)
+{
+	pool->trouble.any = false;
+}
+
+bool pool_fails_fast(const struct pool *pool, usec_t now)
+{
+	const struct trouble *trouble = &pool->trouble;
+
+	return trouble->any && trouble->alone && trouble->final && now < trouble->until;
+}
+
+/* A server that restarts costs nobody an error who has the patience of connect_timeout. */
+static usec_t hopeless_at(
+	const struct pool *pool, const struct waiter *w, usec_t now, struct refusal *ret_refusal)
+{
+	*ret_refusal = pool->trouble.refusal;
+	if (pool_fails_fast(pool, now))
+		return now;
+	return clock_deadline(w->since, pool->limits.connect_timeout);
+}
+
+void pool_refuse_hopeless(struct pool *pool, usec_t now)
+{
+	if (pool->trouble.any && pool->trouble.alone && !pool_n_alive(pool))
+		pool_refuse(pool, now, hopeless_at);
+}

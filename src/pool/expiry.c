@@ -1,0 +1,269 @@
+/*
+ * What happens to a pool's shard by the clock: waiters that have waited too long, connections that
+ * were unused for too long or are too old, tests, clean-ups and goodbyes that take too long. One
+ * timer for all of it, armed for the earliest.
+ */
+#include <stdio.h>
+
+#include "pool/internal.h"
+#include "util/log.h"
+
+#define LOG_BURST 5
+
+/* --- waiters --- */
+
+struct holders {
+	unsigned n_running, n_in_transaction, n_pinned;
+};
+
+static struct holders count_holders(const struct pool *pool)
+{
+	struct holders holders = {0};
+	const struct list *link;
+
+	list_for_each (link, &pool->servers[SERVER_LENT]) {
+		const struct back *back = container_of(link, const struct server, link)->back;
+		if (!back->at_rest)
+			holders.n_running++;
+		else if (back->in_transaction)
+			holders.n_in_transaction++;
+		else if (back->pin)
+			holders.n_pinned++;
+	}
+	return holders;
+}
+
+static void print_limit(const struct pool *pool, char *ret_text, size_t size)
+{
+	const struct config_pool *limits = &pool->limits;
+
+	if (limits->max_overflow < 0)
+		snprintf(ret_text, size, "no limit");
+	else
+		snprintf(ret_text, size, "%d", limits->pool_size + limits->max_overflow);
+}
+
+/* Who holds the pool: what the client reads that waited for nothing. */
+static void explain(const struct pool *pool, usec_t waited, char *ret_text, size_t size)
+{
+	struct holders holders = count_holders(pool);
+	const struct trouble *trouble = &pool->trouble;
+	bool shared = pool->owner->host.n_shards > 1;
+	double seconds = (double)waited / (double)USEC_PER_SEC;
+	char limit[16];
+
+	if (pool->paused) {
+		snprintf(ret_text, size, "pool %s/%s paused for more than %.1f s; %u wait",
+			pool->name, pool->user, seconds, pool->n_waiting);
+		return;
+	}
+	print_limit(pool, limit, sizeof(limit));
+	snprintf(ret_text, size,
+		"pool %s/%s full (%u%s/%s) for %.1f s: %u idle in transaction, %u running, %u "
+		"pinned; %u wait%s%.200s",
+		pool->name, pool->user, pool_n_alive(pool), shared ? " on this worker" : "", limit,
+		seconds, holders.n_in_transaction, holders.n_running, holders.n_pinned,
+		pool->n_waiting, trouble->any ? "; opening another one fails: " : "",
+		trouble->any ? trouble->refusal.text : "");
+}
+
+static usec_t timed_out_at(
+	const struct pool *pool, const struct waiter *w, usec_t now, struct refusal *ret_refusal)
+{
+	char detail[500];
+
+	if (!pool->database) {
+		refusal_set(ret_refusal, REASON_DATABASE_REMOVED, NULL);
+		return now;
+	}
+	if (w->deadline > now)
+		return w->deadline;
+	if (pool->trouble.any && pool->trouble.alone && !pool_n_alive(pool)) {
+		*ret_refusal = pool->trouble.refusal;
+		return now;
+	}
+	explain(pool, now - w->since, detail, sizeof(detail));
+	refusal_set(ret_refusal, REASON_POOL_TIMEOUT, pool->limits.explain_errors ? detail : NULL);
+	return now;
+}
+
+static void time_out_waiters(struct pool *pool, usec_t now)
+{
+	uint64_t n_before = pool->stats.total.n_refused;
+	const struct waiter *oldest = list_first(&pool->waiters, struct waiter, link);
+	char detail[500], text[700];
+	unsigned n_dropped;
+
+	if (!oldest)
+		return;
+	explain(pool, now - oldest->since, detail, sizeof(detail));
+	pool_refuse(pool, now, timed_out_at);
+	if (pool->stats.total.n_refused != n_before &&
+		log_limit_allows(&pool->timeout_log, LOG_BURST, &n_dropped))
+		log_warning("event=pool_timeout waiters=%llu lines_left_out=%u detail=\"%s\"",
+			(unsigned long long)(pool->stats.total.n_refused - n_before), n_dropped,
+			log_escape(detail, text, sizeof(text)));
+}
+
+/* --- one too many --- */
+
+static enum reason surplus_reason(enum surplus surplus)
+{
+	static const enum reason reasons[N_SURPLUSES] = {
+		REASON_SERVER_RECONNECT, REASON_SERVER_OVERFLOW, REASON_SERVER_IDLE};
+
+	return reasons[surplus];
+}
+
+static void close_surplus(struct pool *pool, struct server *server, enum surplus surplus)
+{
+	server->let_go = true;
+	pool_close(pool, server, surplus_reason(surplus));
+}
+
+/* It may not be closed: it belongs to those that are kept. */
+static void spare(struct pool *pool, struct server *server, enum surplus surplus, usec_t now)
+{
+	if (surplus == SURPLUS_OVERFLOW)
+		server->overflow = false;
+	else
+		server->spared_until = clock_deadline(now, pool->limits.pool_idle_timeout);
+	usec_t expiry = server_expiry(server);
+	if (expiry != USEC_NEVER)
+		pool_wake_at(pool, expiry);
+}
+
+static bool has_expired(const struct server *server, enum surplus surplus, usec_t now)
+{
+	return server->overflow == (surplus == SURPLUS_OVERFLOW) && server_expiry(server) <= now;
+}
+
+static void let_go_idle(struct pool *pool, enum surplus surplus, unsigned n, unsigned n_asked)
+{
+	usec_t now = clock_usec();
+	struct list *link, *next;
+	unsigned n_closed = 0;
+
+	/* The least recently used one is last. */
+	for (link = pool->servers[SERVER_IDLE].prev; link != &pool->servers[SERVER_IDLE];
+		link = next) {
+		struct server *server = list_entry(link, struct server, link);
+		next = link->prev;
+		if (!has_expired(server, surplus, now))
+			continue;
+		if (n_closed < n) {
+			n_closed++;
+			close_surplus(pool, server, surplus);
+		} else if (n < n_asked) {
+			spare(pool, server, surplus, now);
+		}
+	}
+	if (n_closed < n)
+		shard_keep(pool, n - n_closed);
+	/* More may have expired before the answer came. */
+	if (n == n_asked)
+		pool_wake_at(pool, now);
+}
+
+static void let_go_any(struct pool *pool, unsigned n)
+{
+	struct server *server;
+
+	while (n && (server = list_last(&pool->servers[SERVER_IDLE], struct server, link))) {
+		n--;
+		close_surplus(pool, server, SURPLUS_BUDGET);
+	}
+	/* The others when they are released. */
+	unsigned n_alive = pool_n_alive(pool);
+	if (pool->n_to_close + n > n_alive) {
+		unsigned n_left = pool->n_to_close + n - n_alive;
+		n -= n_left;
+		shard_keep(pool, n_left);
+	}
+	pool->n_to_close += n;
+}
+
+void pool_let_go(struct pool *pool, enum surplus surplus, unsigned n, unsigned n_asked)
+{
+	pool->asked_surplus[surplus] = false;
+	if (surplus == SURPLUS_BUDGET)
+		let_go_any(pool, n);
+	else
+		let_go_idle(pool, surplus, n, n_asked);
+}
+
+void pool_shed(struct pool *pool)
+{
+	unsigned n = pool_n_alive(pool);
+
+	if (n <= pool->n_to_close || pool->asked_surplus[SURPLUS_BUDGET])
+		return;
+	pool->asked_surplus[SURPLUS_BUDGET] = true;
+	shard_ask_surplus(pool, SURPLUS_BUDGET, n - pool->n_to_close);
+}
+
+/* Whether one may go depends on how many there are on all shards. */
+static void expire_surplus(struct pool *pool, enum surplus surplus, usec_t now)
+{
+	struct list *link;
+	unsigned n = 0;
+
+	if (pool->asked_surplus[surplus])
+		return;
+	list_for_each (link, &pool->servers[SERVER_IDLE])
+		n += has_expired(list_entry(link, struct server, link), surplus, now);
+	if (!n)
+		return;
+	pool->asked_surplus[surplus] = true;
+	shard_ask_surplus(pool, surplus, n);
+}
+
+static void expire_idle(struct pool *pool, usec_t now)
+{
+	struct list *link, *next;
+
+	list_for_each_safe (link, next, &pool->servers[SERVER_IDLE]) {
+		struct server *server = list_entry(link, struct server, link);
+		usec_t expiry = server_expiry(server);
+		if (server_old_at(server) <= now)
+			pool_close(pool, server, REASON_SERVER_OLD);
+		else if (expiry > now && expiry != USEC_NEVER)
+			pool_wake_at(pool, expiry);
+	}
+	expire_surplus(pool, SURPLUS_OVERFLOW, now);
+	expire_surplus(pool, SURPLUS_IDLE, now);
+}
+
+/* --- what takes too long --- */
+
+static void expire_deadlines(struct pool *pool, enum server_state state, usec_t now)
+{
+	struct list *link, *next;
+
+	list_for_each_safe (link, next, &pool->servers[state]) {
+		struct server *server = list_entry(link, struct server, link);
+		if (server->deadline > now)
+			pool_wake_at(pool, server->deadline);
+		else if (state == SERVER_CLOSING)
+			server_hang_up(server);
+		else
+			pool_close(pool, server,
+				state == SERVER_TESTING ? REASON_SERVER_DEAD : REASON_SERVER_DIRTY);
+	}
+}
+
+void pool_timer_fired(void *arg)
+{
+	struct pool *pool = arg;
+	usec_t now = clock_usec();
+
+	stats_tick(&pool->stats, now);
+	expire_deadlines(pool, SERVER_TESTING, now);
+	expire_deadlines(pool, SERVER_CLEANING, now);
+	expire_deadlines(pool, SERVER_HELD, now);
+	expire_deadlines(pool, SERVER_CLOSING, now);
+	expire_idle(pool, now);
+	time_out_waiters(pool, now);
+	pool_tend(pool);
+	pool_wake_at(pool, now + STATS_PERIOD);
+}

@@ -1,0 +1,298 @@
+"""Prepared statements are the client's own, whichever server connection it gets."""
+
+import asyncio
+
+import asyncpg
+import psycopg
+import pytest
+
+from wire import (SYNC, FLUSH, Client, Error, bind, close, describe, execute, parse, query)
+
+
+def errors(messages):
+    return [Error(content) for kind, content in messages if kind == b"E"]
+
+
+def test_asyncpg_with_its_default_cache(start_weir, postgres):
+    weir = start_weir(postgres, pool_size=3, max_overflow=0)
+
+    async def one(n):
+        db = await asyncpg.connect(weir.url().replace("+asyncpg", ""))
+        for i in range(30):
+            assert await db.fetchval("select $1::int + $2::int", n, i) == n + i
+            assert await db.fetchval(f"select {i % 7} + $1::int", n) == n + i % 7
+            await asyncio.sleep(0)
+        await db.close()
+
+    async def program():
+        await asyncio.gather(*(one(n) for n in range(20)))
+
+    asyncio.run(program())
+    assert postgres.connections() <= 3
+
+
+def test_psycopg_prepares_at_once(start_weir, postgres):
+    weir = start_weir(postgres, pool_size=2, max_overflow=0)
+    clients = [weir.connect(prepare_threshold=0) for _ in range(5)]
+    for i in range(20):
+        for n, db in enumerate(clients):
+            assert db.execute("select %s::int * 2", [n + i]).fetchone() == (2 * (n + i),)
+            assert db.execute(f"select {n}, %s::text", ["x"]).fetchone() == (n, "x")
+    for db in clients:
+        db.close()
+
+
+def test_same_name_different_texts(start_weir, postgres):
+    weir = start_weir(postgres, pool_size=1, max_overflow=0)
+    a, b = Client(weir.port).login(), Client(weir.port).login()
+    for client, sql in ((a, "select 'a'"), (b, "select 'b'")):
+        client.send(parse("s", sql), SYNC)
+        assert client.kinds() == b"1Z"
+    for _ in range(3):
+        for client, value in ((a, b"a"), (b, b"b")):
+            client.send(bind("s"), execute(), SYNC)
+            assert client.rows(client.ready()) == [[value]]
+
+
+def test_same_text_by_many_clients_is_prepared_once(start_weir, postgres):
+    weir = start_weir(postgres, pool_size=1, max_overflow=0)
+    for _ in range(5):
+        client = Client(weir.port).login()
+        client.send(parse("mine", "select 42"), describe(b"S", "mine"), SYNC)
+        assert client.kinds() == b"1tTZ"
+        n = client.query("select count(*) from pg_prepared_statements")
+        assert n == [[b"1"]]
+
+
+def test_unnamed_statement_between_two_syncs(start_weir, postgres):
+    weir = start_weir(postgres, pool_size=1, max_overflow=0)
+    a, b = Client(weir.port).login(), Client(weir.port).login()
+    for _ in range(3):
+        a.send(parse("", "select 'a', $1::text"), SYNC)
+        assert a.kinds() == b"1Z"
+        b.send(parse("", "select 'b'"), SYNC)
+        assert b.kinds() == b"1Z"
+        a.send(bind("", values=[b"x"]), execute(), SYNC)
+        assert a.rows(a.ready()) == [[b"a", b"x"]]
+        b.send(bind(""), execute(), SYNC)
+        assert b.rows(b.ready()) == [[b"b"]]
+
+
+def test_nobody_else_s_unnamed_statement_is_found(start_weir, postgres):
+    weir = start_weir(postgres, pool_size=1, max_overflow=0)
+    a, b = Client(weir.port).login(), Client(weir.port).login()
+    a.send(parse("", "select 'secret'"), SYNC)
+    a.ready()
+    b.send(bind(""), execute(), SYNC)
+    assert [e.code for e in errors(b.ready())] == ["26000"]
+
+
+def test_unknown_statement_is_the_servers_error_and_the_connection_stays(weir):
+    client = Client(weir.port).login()
+    for name in ("nowhere", "weir_1"):
+        client.send(bind(name), execute(), SYNC)
+        found = errors(client.ready())
+        assert [e.code for e in found] == ["26000"]
+        assert client.query("select 1") == [[b"1"]]
+
+
+def test_a_name_that_is_taken(weir):
+    client = Client(weir.port).login()
+    client.send(parse("s", "select 1"), SYNC)
+    client.ready()
+    client.send(parse("s", "select 2"), SYNC)
+    found = errors(client.ready())
+    assert [e.code for e in found] == ["42P05"]
+    assert '"s"' in found[0]["M"]
+    client.send(bind("s"), execute(), SYNC)
+    assert client.rows(client.ready()) == [[b"1"]]
+
+
+def test_close_frees_the_name(weir):
+    client = Client(weir.port).login()
+    for value in (b"1", b"2"):
+        client.send(parse("s", f"select {value.decode()}"), bind("s"), execute(), close(b"S", "s"), SYNC)
+        messages = client.ready()
+        assert client.rows(messages) == [[value]]
+        assert [k for k, _ in messages] == [b"1", b"2", b"D", b"C", b"3", b"Z"]
+    client.send(bind("s"), SYNC)
+    assert [e.code for e in errors(client.ready())] == ["26000"]
+
+
+@pytest.mark.parametrize("deallocate", ["deallocate s", "deallocate all", "discard all"])
+def test_deallocate_in_sql(start_weir, postgres, deallocate):
+    weir = start_weir(postgres, pool_size=2, max_overflow=0)
+    client, other = Client(weir.port).login(), Client(weir.port).login()
+    for c in (client, other):
+        c.send(parse("s", "select 7"), bind("s"), execute(), SYNC)
+        assert c.rows(c.ready()) == [[b"7"]]
+    client.query(deallocate)
+    client.send(bind("s"), SYNC)
+    assert [e.code for e in errors(client.ready())] == ["26000"]
+    client.send(parse("s", "select 8"), bind("s"), execute(), SYNC)
+    assert client.rows(client.ready()) == [[b"8"]]
+    other.send(bind("s"), execute(), SYNC)
+    assert other.rows(other.ready()) == [[b"7"]]
+
+
+def test_deallocate_through_the_extended_protocol(weir):
+    with weir.connect(prepare_threshold=0) as db:
+        db.prepared_max = 2
+        for i in range(10):
+            assert db.execute(f"select {i}, %s::int", [i]).fetchone() == (i, i)
+    client = Client(weir.port).login()
+    client.send(parse("s", "select 7"), SYNC)
+    client.ready()
+    client.send(parse("", "deallocate s"), bind(""), execute(), SYNC)
+    assert not errors(client.ready())
+    client.send(bind("s"), SYNC)
+    assert [e.code for e in errors(client.ready())] == ["26000"]
+
+
+def test_execute_in_sql_of_a_protocol_statement(weir):
+    client = Client(weir.port).login()
+    client.send(parse("s", "select 7"), SYNC)
+    client.ready()
+    for _ in range(2):
+        assert client.query("execute s") == [[b"7"]]
+    assert Client(weir.port).login().query(
+        "select name from pg_prepared_statements where name = 's'") == []
+
+
+def test_least_recently_used_statements_go(start_weir, postgres):
+    weir = start_weir(postgres, pool_size=1, max_overflow=0, prepared_statements=2)
+    client = Client(weir.port).login()
+    for i in range(6):
+        client.send(parse(f"s{i}", f"select {i}"), SYNC)
+        assert client.kinds() == b"1Z"
+    for i in (0, 5, 3, 0, 1, 2):
+        client.send(bind(f"s{i}"), execute(), SYNC)
+        assert client.rows(client.ready()) == [[str(i).encode()]]
+    assert int(client.query("select count(*) from pg_prepared_statements")[0][0]) <= 2
+
+
+def test_an_error_undoes_what_the_server_skipped(start_weir, postgres):
+    weir = start_weir(postgres, pool_size=1, max_overflow=0)
+    client = Client(weir.port).login()
+    client.send(parse("bad", "select * from nowhere"), parse("good", "select 5"), bind("good"),
+                execute(), SYNC)
+    messages = client.ready()
+    assert [k for k, _ in messages] == [b"E", b"Z"]
+    for name in ("bad", "good"):
+        client.send(bind(name), SYNC)
+        assert [e.code for e in errors(client.ready())] == ["26000"]
+    client.send(parse("good", "select 5"), bind("good"), execute(), SYNC)
+    assert client.rows(client.ready()) == [[b"5"]]
+
+
+def test_an_error_in_the_middle_of_a_pipeline(weir):
+    client = Client(weir.port).login()
+    client.send(parse("s", "select 1/$1::int"))
+    for value in (b"1", b"0", b"1"):
+        client.send(bind("s", values=[value]), execute(), SYNC)
+    first, second, third = client.ready(), client.ready(), client.ready()
+    assert client.rows(first) == [[b"1"]]
+    assert [e.code for e in errors(second)] == ["22012"]
+    assert client.rows(third) == [[b"1"]]
+
+
+def test_a_statement_that_cannot_be_prepared_elsewhere_is_the_clients_error(start_weir, postgres):
+    weir = start_weir(postgres, pool_size=2, max_overflow=0)
+    a, b = Client(weir.port).login(), Client(weir.port).login()
+    a.query("create table if not exists passing (n int)")
+    a.send(parse("s", "select n from passing"), SYNC)
+    a.ready()
+    b.query("begin")
+    a.query("begin")
+    b.query("commit")
+    a.query("drop table passing")
+    a.query("commit")
+    a.send(bind("s"), execute(), SYNC)
+    assert len(errors(a.ready())) == 1
+    assert a.query("select 1") == [[b"1"]]
+
+
+def test_a_changed_table_is_told_once(start_weir, postgres):
+    weir = start_weir(postgres, pool_size=2, max_overflow=0)
+    admin = weir.connect()
+    admin.execute("drop table if exists migrated")
+    admin.execute("create table migrated (a int)")
+
+    async def program():
+        clients = [await asyncpg.connect(weir.url().replace("+asyncpg", "")) for _ in range(3)]
+        for db in clients:
+            await db.fetch("select * from migrated")
+        admin.execute("alter table migrated add b int")
+        for db in clients:
+            told = 0
+            for _ in range(4):
+                try:
+                    rows = await db.fetch("select * from migrated")
+                    assert rows == []
+                except asyncpg.InvalidCachedStatementError:
+                    told += 1
+            assert told <= 1
+        for db in clients:
+            await db.close()
+
+    asyncio.run(program())
+    admin.close()
+
+
+def test_flush_without_sync(weir):
+    client = Client(weir.port).login()
+    client.send(parse("s", "select $1::int"), describe(b"S", "s"), FLUSH)
+    assert client.kinds(b"T") == b"1tT"
+    client.send(bind("s", values=[b"3"]), execute(), FLUSH)
+    assert client.kinds(b"C") == b"2DC"
+    client.send(SYNC)
+    assert client.kinds() == b"Z"
+
+
+def test_a_simple_query_drops_the_unnamed_statement(weir):
+    client = Client(weir.port).login()
+    client.send(parse("", "select 1"), SYNC)
+    client.ready()
+    client.query("select 2")
+    client.send(bind(""), SYNC)
+    assert [e.code for e in errors(client.ready())] == ["26000"]
+
+
+def test_psycopg_pipeline_mode(start_weir, postgres):
+    weir = start_weir(postgres, pool_size=1, max_overflow=0)
+    with weir.connect(prepare_threshold=0) as db:
+        with db.pipeline():
+            cursors = [db.execute("select %s::int", [i]) for i in range(200)]
+        assert [c.fetchone()[0] for c in cursors] == list(range(200))
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            with db.pipeline():
+                db.execute("select 1")
+                db.execute("select 1/0")
+                db.execute("select 2")
+        assert db.execute("select 3").fetchone() == (3,)
+
+
+def test_named_portals_in_a_transaction(weir):
+    client = Client(weir.port).login()
+    client.query("begin")
+    client.send(parse("s", "select generate_series(1, 5)"), bind("s", "cursor"),
+                execute("cursor", 2), SYNC)
+    assert [k for k, _ in client.ready()] == [b"1", b"2", b"D", b"D", b"s", b"Z"]
+    client.send(execute("cursor", 0), close(b"P", "cursor"), SYNC)
+    assert [k for k, _ in client.ready()] == [b"D", b"D", b"D", b"C", b"3", b"Z"]
+    client.query("commit")
+
+
+def test_many_statements_in_one_write(weir):
+    client = Client(weir.port).login()
+    n = 3000
+    client.send(*(parse(f"s{i}", f"select {i % 50}") + bind(f"s{i}") + execute() for i in range(n)), SYNC)
+    assert client.rows(client.ready()) == [[str(i % 50).encode()] for i in range(n)]
+
+
+def test_simple_and_extended_in_turns(weir):
+    client = Client(weir.port).login()
+    client.send(query("select 1"), parse("", "select 2"), bind(), execute(), SYNC, query("select 3"))
+    assert client.rows(client.ready()) == [[b"1"]]
+    assert client.rows(client.ready()) == [[b"2"]]
+    assert client.rows(client.ready()) == [[b"3"]]
