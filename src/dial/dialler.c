@@ -27,6 +27,7 @@ struct job {
 	struct url url; /* a dial's, copied */
 	char *user, *password;
 	usec_t connect_timeout;
+	unsigned flavour;
 	struct dial_result *dialled;
 	void *cancel;
 	struct cancel_result *cancelled;
@@ -76,7 +77,8 @@ static void run_dial(struct job *job)
 	struct dial_target target = {.url = &job->url,
 		.user = job->user,
 		.password = job->password,
-		.connect_timeout = job->connect_timeout};
+		.connect_timeout = job->connect_timeout,
+		.flavour = job->flavour};
 
 	result->error =
 		job->protocol->dial(&target, &result->dialled, &result->refusal, &result->final);
@@ -248,6 +250,7 @@ static struct job *dial_job(const struct protocol *protocol, const struct dial_t
 	job->drop = drop_dial;
 	job->protocol = protocol;
 	job->connect_timeout = target->connect_timeout;
+	job->flavour = target->flavour;
 	/* A name that was lost on the way would make it a login as someone else. */
 	if (url_copy(target->url, &job->url) < 0 || !copy_text(&job->user, target->user) ||
 		!copy_text(&job->password, target->password)) {

@@ -14,6 +14,7 @@
 struct dial {
 	struct pool *pool;
 	usec_t since;
+	unsigned flavour;
 	bool overflow;
 };
 
@@ -47,6 +48,7 @@ static void open_dialled(const struct dial *dial, struct dialled *dialled)
 	struct server *server;
 	usec_t now = clock_usec();
 	struct server_origin origin = {.overflow = dial->overflow,
+		.flavour = dial->flavour,
 		.opened = now,
 		.opened_wall = clock_wall_usec(),
 		.idle_since = now};
@@ -91,6 +93,20 @@ static void dial_ended(struct message *message, void *arg)
 	dial_result_free(result);
 }
 
+/* The flavour of the waiter that the next dial is for: those before it have a dial each. */
+static unsigned next_flavour(const struct pool *pool)
+{
+	unsigned flavour = pool->last_flavour, n = pool->n_dialling;
+	struct list *link;
+
+	list_for_each (link, &pool->waiters) {
+		flavour = list_entry(link, struct waiter, link)->flavour;
+		if (n-- <= 1)
+			break;
+	}
+	return flavour;
+}
+
 static int start(struct pool *pool, bool overflow)
 {
 	const struct pools_host *host = &pool->owner->host;
@@ -98,12 +114,16 @@ static int start(struct pool *pool, bool overflow)
 	struct dial_target target = {.url = url,
 		.user = url->user ? NULL : pool->user,
 		.password = url->user ? NULL : pool->password,
-		.connect_timeout = pool->limits.connect_timeout};
+		.connect_timeout = pool->limits.connect_timeout,
+		.flavour = next_flavour(pool)};
 	struct dial *dial = malloc(sizeof(*dial));
 
 	if (!dial)
 		return -ENOMEM;
-	*dial = (struct dial){.pool = pool, .since = clock_usec(), .overflow = overflow};
+	*dial = (struct dial){.pool = pool,
+		.since = clock_usec(),
+		.flavour = target.flavour,
+		.overflow = overflow};
 	int r = dialler_dial(
 		host->dialler, pool->protocol, &target, host->mailbox, dial_ended, dial);
 	if (r < 0)

@@ -75,7 +75,8 @@ struct pool {
 	struct list servers[N_SERVER_STATES]; /* idle: most recently used first */
 	unsigned n_servers[N_SERVER_STATES];
 	unsigned n_clients;
-	struct list waiters; /* oldest first */
+	unsigned last_flavour; /* what was asked for last */
+	struct list waiters;   /* oldest first */
 	unsigned n_waiting;
 	unsigned n_dialling;             /* permissions in use here */
 	unsigned n_asked;                /* permissions asked for and not given yet */
@@ -176,9 +177,13 @@ void pool_let_go(struct pool *pool, enum surplus surplus, unsigned n, unsigned n
 /* The ledger tells: there are more connections than there may be. */
 void pool_shed(struct pool *pool);
 
+/* The ledger tells: nothing can be opened for this shard's waiters now. */
+void pool_told_full(struct pool *pool);
+
 /* --- server.c --- */
 struct server_origin {
 	bool overflow;
+	unsigned flavour;
 	usec_t opened, opened_wall;
 	usec_t idle_since;
 };
@@ -231,6 +236,7 @@ void shard_grant(struct pool *pool, unsigned shard, bool overflow, bool ahead);
 void shard_tell_trouble(struct pool *pool, unsigned shard, const struct trouble *trouble);
 void shard_tell_recovery(struct pool *pool, unsigned shard);
 void shard_tell_shed(struct pool *pool);
+void shard_tell_full(struct pool *pool, unsigned shard);
 
 /* Tells the other shards that `shard` waits since then. */
 void shard_tell_wish(struct pool *pool, unsigned shard, usec_t since);

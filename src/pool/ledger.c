@@ -129,6 +129,8 @@ void ledger_ask(struct pool *pool, unsigned shard, unsigned n, usec_t since)
 		return;
 	if (pool->ledger.delay)
 		tell_trouble(pool, shard);
+	else if (pool->ledger.n_permits >= budget(pool))
+		shard_tell_full(pool, shard);
 	/* No permission to be had now: someone else may have a connection to spare. */
 	if (pool->owner->host.n_shards > 1)
 		shard_tell_wish(pool, shard, since);

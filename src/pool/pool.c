@@ -9,6 +9,9 @@
 /* Waiters that give up within this time of each other do so together. */
 #define REFUSAL_GRAIN (10 * USEC_PER_MSEC)
 
+/* Flavours are few: bits of a protocol's. */
+#define FLAVOURS_MAX 32
+
 void waiter_init(
 	struct waiter *w, void (*done)(struct waiter *, struct server *, const struct refusal *))
 {
@@ -75,6 +78,18 @@ static void become_idle(struct pool *pool, struct server *server)
 		pool_wake_at(pool, expiry);
 }
 
+static struct waiter *oldest_of(const struct pool *pool, unsigned flavour)
+{
+	struct list *link;
+
+	list_for_each (link, &pool->waiters) {
+		struct waiter *w = list_entry(link, struct waiter, link);
+		if (w->flavour == flavour)
+			return w;
+	}
+	return NULL;
+}
+
 void pool_give(struct pool *pool, struct server *server)
 {
 	struct waiter *w = list_first(&pool->waiters, struct waiter, link);
@@ -82,6 +97,15 @@ void pool_give(struct pool *pool, struct server *server)
 
 	if (shard >= 0 && shard_send_server(pool, server, (unsigned)shard))
 		return;
+	if (w && w->flavour != server->flavour) {
+		/* It cannot use this one: the place is for a connection that it can use, unless
+		 * that is on its way. */
+		if (!pool->n_dialling) {
+			pool_close(pool, server, REASON_SERVER_FLAVOUR);
+			return;
+		}
+		w = oldest_of(pool, server->flavour);
+	}
 	if (w)
 		serve(pool, w, server);
 	else
@@ -110,16 +134,28 @@ bool pool_needs_test(const struct pool *pool, const struct server *server, usec_
 	       server->idle_since <= pool->suspect_before;
 }
 
+/* The idle connection of that flavour whose turn it is, or NULL. */
+static struct server *next_idle(const struct pool *pool, unsigned flavour)
+{
+	const struct list *idle = &pool->servers[SERVER_IDLE];
+	bool lifo = pool->limits.pool_use_lifo;
+
+	for (struct list *link = lifo ? idle->next : idle->prev; link != idle;
+		link = lifo ? link->next : link->prev) {
+		struct server *server = list_entry(link, struct server, link);
+		if (server->flavour == flavour)
+			return server;
+	}
+	return NULL;
+}
+
 /* An idle connection that may be used as it is, or NULL: then one is being tested, or there is none
  * left. */
-static struct server *pick(struct pool *pool, usec_t now)
+static struct server *pick(struct pool *pool, unsigned flavour, usec_t now)
 {
-	struct list *idle = &pool->servers[SERVER_IDLE];
+	struct server *server;
 
-	while (!list_empty(idle)) {
-		struct server *server = pool->limits.pool_use_lifo
-						? list_first(idle, struct server, link)
-						: list_last(idle, struct server, link);
+	while ((server = next_idle(pool, flavour))) {
 		if (server_old_at(server) <= now) {
 			pool_close(pool, server, REASON_SERVER_OLD);
 			continue;
@@ -162,9 +198,11 @@ int pool_acquire(struct pool *pool, struct waiter *w, void *holder, usec_t pool_
 	usec_t now = clock_usec();
 
 	CHECK(!w->pool);
+	CHECK(w->flavour < FLAVOURS_MAX);
+	pool->last_flavour = w->flavour;
 	/* Those that wait already have a connection on the way to them: no need to queue behind. */
 	if (!pool->paused && pool->n_waiting <= pool->n_servers[SERVER_TESTING]) {
-		struct server *server = pick(pool, now);
+		struct server *server = pick(pool, w->flavour, now);
 		if (server) {
 			lend(pool, server, holder, now);
 			*ret_server = server;
@@ -251,18 +289,46 @@ void pool_refuse(struct pool *pool, usec_t now, hopeless_fn hopeless)
 	}
 }
 
+/* The oldest waiter that an idle connection can be had for. NULL: none, or one is being tested. */
+static struct waiter *next_servable(struct pool *pool, usec_t now, struct server **ret_server)
+{
+	unsigned tried = 0;
+	struct list *link;
+
+	list_for_each (link, &pool->waiters) {
+		struct waiter *w = list_entry(link, struct waiter, link);
+		if (tried & 1u << w->flavour)
+			continue;
+		tried |= 1u << w->flavour;
+		*ret_server = pick(pool, w->flavour, now);
+		if (*ret_server)
+			return w;
+	}
+	return NULL;
+}
+
+void pool_told_full(struct pool *pool)
+{
+	struct server *unused = list_last(&pool->servers[SERVER_IDLE], struct server, link);
+
+	/* What is idle although someone waits is of a flavour that nobody who waits can use. */
+	if (unused && lacks_server(pool) && !oldest_of(pool, unused->flavour))
+		pool_close(pool, unused, REASON_SERVER_FLAVOUR);
+}
+
 void pool_tend(void *arg)
 {
 	struct pool *pool = arg;
+	struct waiter *w;
+	struct server *server;
+	unsigned n_tested;
 	usec_t now = clock_usec();
 
-	while (lacks_server(pool)) {
-		struct server *server = pick(pool, now);
-		if (server)
-			serve(pool, list_first(&pool->waiters, struct waiter, link), server);
-		else if (list_empty(&pool->servers[SERVER_IDLE]))
-			break;
-	}
+	do {
+		n_tested = pool->n_servers[SERVER_TESTING];
+		while (lacks_server(pool) && (w = next_servable(pool, now, &server)))
+			serve(pool, w, server);
+	} while (n_tested < pool->n_servers[SERVER_TESTING]);
 	pool_refuse_hopeless(pool, now);
 	if (pool_is_home(pool))
 		ledger_serve(pool);

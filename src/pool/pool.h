@@ -50,6 +50,7 @@ struct waiter {
 	struct list link;
 	usec_t since;      /* when it began to wait */
 	usec_t deadline;   /* pool_timeout */
+	unsigned flavour;  /* of the connections it can use (front->flavour): set by the session */
 	struct pool *pool; /* NULL: not waiting */
 	/* The wait is over: `server` is the waiter's (SERVER_LENT), or NULL and `refusal` says why
 	 * not. The waiter is no longer in the queue. May be called from any of the pool's
@@ -95,8 +96,9 @@ bool pools_paused_empty(const struct pools *pools, const char *database);
 enum { POOL_QUEUED = 1 };
 
 /*
- * Asks for a connection: the most recently used idle one, else a new one if the budget allows, else
- * a place in the queue, first in first out. `holder` is noted for SHOW SERVERS. Returns 0, or
+ * Asks for a connection of waiter->flavour: the most recently used idle one, else a new one if the
+ * budget allows, else a place in the queue, first in first out. Where only connections of another
+ * flavour are idle and the budget is used up, one of them makes room. `holder` is noted for SHOW SERVERS. Returns 0, or
  * POOL_QUEUED: waiter->done comes later. `pool_timeout` is the client's.
  */
 MUST_USE int pool_acquire(struct pool *pool, struct waiter *waiter, void *holder,

@@ -316,9 +316,12 @@ static void on_readable(struct stream *stream, void *arg)
 	int r = intake_read(stream, &server->kept, space, &in, &n_new);
 	if (r == STREAM_AGAIN)
 		return;
-	if (r != 0 ||
-		server->back->protocol->from_server(server->back, NULL, &in, NULL) == BACK_BROKEN ||
-		intake_keep(&server->kept, in) < 0)
+	enum back_verdict verdict = BACK_BROKEN;
+	if (r == 0)
+		verdict = server->back->protocol->from_server(
+			server->back, NULL, &in, NULL, to_server(server));
+	if (verdict == BACK_BROKEN || intake_keep(&server->kept, in) < 0 ||
+		stream_send(&server->stream, to_server(server)) != 0)
 		died(server);
 	else if (server->state == SERVER_CLEANING)
 		clean_step(server);
@@ -357,6 +360,7 @@ int server_new(struct pool *pool, struct dialled *dialled, const struct server_o
 	server->id = owner->next_server_id;
 	owner->next_server_id += owner->host.n_shards;
 	server->overflow = origin->overflow;
+	server->flavour = origin->flavour;
 	server->opened = origin->opened;
 	server->opened_wall = origin->opened_wall;
 	server->idle_since = origin->idle_since;

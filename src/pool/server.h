@@ -34,6 +34,7 @@ struct server {
 	enum server_state state;
 	uint64_t id;
 	struct buf kept;    /* received, but not used yet */
+	unsigned flavour;   /* what it was opened with: see struct dial_target */
 	bool overflow;      /* opened beyond pool_size: closed after overflow_linger unused */
 	bool retired;       /* RECONNECT, a reload: to be closed instead of reused */
 	bool let_go;        /* closed as one too many: the ledger knows */

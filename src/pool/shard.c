@@ -31,6 +31,7 @@ enum note_kind {
 	NOTE_LET_GO,
 	NOTE_KEEP,
 	NOTE_SHED,
+	NOTE_FULL,
 	NOTE_WISH,
 	NOTE_SERVER,
 };
@@ -139,6 +140,9 @@ static void act(struct pool *pool, struct note *note)
 		break;
 	case NOTE_SHED:
 		pool_shed(pool);
+		break;
+	case NOTE_FULL:
+		pool_told_full(pool);
 		break;
 	case NOTE_WISH:
 		take_wish(pool, note->from, note->since);
@@ -354,6 +358,14 @@ void shard_tell_shed(struct pool *pool)
 	pool_shed(pool);
 }
 
+void shard_tell_full(struct pool *pool, unsigned shard)
+{
+	if (shard == pool->owner->host.shard)
+		pool_told_full(pool);
+	else
+		post(pool, shard, note_new(pool, NOTE_FULL));
+}
+
 /* --- between shards --- */
 
 void shard_tell_wish(struct pool *pool, unsigned shard, usec_t since)
@@ -385,6 +397,7 @@ bool shard_send_server(struct pool *pool, struct server *server, unsigned shard)
 	struct note *note = note_new(pool, NOTE_SERVER);
 	note->dialled = dialled;
 	note->origin = (struct server_origin){.overflow = server->overflow,
+		.flavour = server->flavour,
 		.opened = server->opened,
 		.opened_wall = server->opened_wall,
 		.idle_since = server->idle_since};

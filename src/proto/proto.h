@@ -71,6 +71,8 @@ struct front {
 	bool in_request;          /* the client awaits an answer to something */
 	bool failed_transaction;  /* its transaction was lost: no statement runs until it rolls back
 				   */
+	unsigned flavour; /* what its server connection must have been opened with: see dial_target
+			   */
 	enum reason instead; /* why weir has its statement cancelled; 0: the client's own wish */
 };
 
@@ -102,6 +104,9 @@ struct dial_target {
 	const struct url *url;
 	const char *user, *password; /* instead of the URL's when it names no user; else NULL */
 	usec_t connect_timeout;
+	/* What a connection is opened with and cannot change later, in the protocol's own bits:
+	 * clients only get connections of their own flavour. */
+	unsigned flavour;
 };
 
 struct protocol {
@@ -115,6 +120,10 @@ struct protocol {
 	 * memory. */
 	struct proto_worker *(*worker_new)(void);
 	void (*worker_free)(struct proto_worker *worker);
+
+	/* What probe() has found (borrowed for the call); NULL if there is no probe(). On the
+	 * worker's thread, or before it runs. */
+	void (*worker_learn)(struct proto_worker *worker, const struct buf *greeting);
 
 	/* What is known of one pool's servers on this worker: the greeting. NULL: no memory. */
 	struct proto_pool *(*pool_new)(struct proto_worker *worker);
@@ -179,9 +188,10 @@ struct protocol {
 	size_t (*back_n_statements)(const struct back *back);
 
 	/* Consumes what it can of `in`. `front`: whose answers these are; NULL while nobody holds
-	 * the connection, and then nothing is written to `to_client` (which is NULL too). */
-	enum back_verdict (*from_server)(
-		struct back *back, struct front *front, struct input *in, struct output *to_client);
+	 * the connection, and then nothing is written to `to_client` (which is NULL too).
+	 * `to_server`: what the protocol itself has to ask next; its answers are swallowed. */
+	enum back_verdict (*from_server)(struct back *back, struct front *front, struct input *in,
+		struct output *to_client, struct output *to_server);
 
 	/* Asks for a sign of life; back->at_rest again when it has come. */
 	void (*back_ping)(struct back *back, struct output *to_server);
@@ -216,6 +226,12 @@ struct protocol {
 	 * trying again cannot help soon: a refused login, an unknown database), or -errno. */
 	MUST_USE int (*dial)(const struct dial_target *target, struct dialled *ret_dialled,
 		struct refusal *ret_refusal, bool *ret_final);
+
+	/* Learns what clients have to be told before it is known which database they want, and puts
+	 * it into `ret_greeting`, for worker_learn(). NULL: there is nothing of the kind. 0; 1 with
+	 * the reason in *ret_refusal; or -errno. */
+	MUST_USE int (*probe)(const struct dial_target *target, struct buf *ret_greeting,
+		struct refusal *ret_refusal);
 
 	/* Frees a connection that nobody took. */
 	void (*dialled_free)(struct dialled *dialled);

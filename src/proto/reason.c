@@ -30,6 +30,8 @@ void refusal_set(struct refusal *ret_refusal, enum reason reason, const char *de
 	ret_refusal->reason = reason;
 	text_copy(ret_refusal->sqlstate, sizeof(ret_refusal->sqlstate), row->sqlstate);
 	ret_refusal->mysql_code = row->mysql_code;
+	text_copy(ret_refusal->mysql_sqlstate, sizeof(ret_refusal->mysql_sqlstate),
+		row->mysql_sqlstate);
 	snprintf(ret_refusal->text, sizeof(ret_refusal->text), "%s%s%s", row->text,
 		detail && detail[0] ? ": " : "", detail ? detail : "");
 }

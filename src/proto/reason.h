@@ -31,6 +31,7 @@ struct refusal {
 	enum reason reason;
 	char sqlstate[6];
 	uint16_t mysql_code;
+	char mysql_sqlstate[6];
 	char text[700];
 };
 

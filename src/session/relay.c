@@ -232,6 +232,7 @@ static bool acquire(struct session *s)
 	if (s->state == SESSION_WAITING)
 		return false;
 	session_move(s, SESSION_WAITING);
+	s->waiter.flavour = s->front->flavour;
 	if (pool_acquire(s->pool, &s->waiter, s, s->pool_timeout, &server) != 0)
 		return false;
 	take(s, server);
@@ -443,7 +444,8 @@ static void server_readable(struct stream *stream, void *arg)
 		return;
 	}
 	do {
-		verdict = back->protocol->from_server(back, s->front, &in, &space(s)->to_client);
+		verdict = back->protocol->from_server(
+			back, s->front, &in, &space(s)->to_client, &space(s)->to_server);
 		if (!flush(s))
 			return;
 	} while (verdict == BACK_FLUSH);

@@ -248,8 +248,8 @@ static size_t back_n_statements(const struct back *base)
 	return container_of(base, const struct pg_back, base)->prepared.by_statement.n_items;
 }
 
-static enum back_verdict from_server(
-	struct back *back, struct front *front, struct input *in, struct output *to_client)
+static enum back_verdict from_server(struct back *back, struct front *front, struct input *in,
+	struct output *to_client, struct output *to_server)
 {
 	return relay_from_server(pg_back(back), front ? pg_front(front) : NULL, in, to_client);
 }
