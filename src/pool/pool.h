@@ -98,8 +98,8 @@ enum { POOL_QUEUED = 1 };
 /*
  * Asks for a connection of waiter->flavour: the most recently used idle one, else a new one if the
  * budget allows, else a place in the queue, first in first out. Where only connections of another
- * flavour are idle and the budget is used up, one of them makes room. `holder` is noted for SHOW SERVERS. Returns 0, or
- * POOL_QUEUED: waiter->done comes later. `pool_timeout` is the client's.
+ * flavour are idle and the budget is used up, one of them makes room. `holder` is noted for SHOW
+ * SERVERS. Returns 0, or POOL_QUEUED: waiter->done comes later. `pool_timeout` is the client's.
  */
 MUST_USE int pool_acquire(struct pool *pool, struct waiter *waiter, void *holder,
 	usec_t pool_timeout, struct server **ret_server);

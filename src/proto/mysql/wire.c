@@ -12,7 +12,8 @@ bool my_header_read(const struct input *in, struct my_header *ret_header)
 {
 	if (in->len < MY_HEADER)
 		return false;
-	ret_header->len = (size_t)in->data[0] | (size_t)in->data[1] << 8 | (size_t)in->data[2] << 16;
+	ret_header->len =
+		(size_t)in->data[0] | (size_t)in->data[1] << 8 | (size_t)in->data[2] << 16;
 	ret_header->sequence = in->data[3];
 	return true;
 }
@@ -120,7 +121,8 @@ void my_write_ok(struct buf *b, uint8_t sequence, uint16_t status)
 
 void my_send_ok(struct output *o, uint8_t sequence, uint16_t status)
 {
-	uint8_t packet[] = {7, 0, 0, sequence, 0, 0, 0, (uint8_t)status, (uint8_t)(status >> 8), 0, 0};
+	uint8_t packet[] = {
+		7, 0, 0, sequence, 0, 0, 0, (uint8_t)status, (uint8_t)(status >> 8), 0, 0};
 
 	output_copy(o, packet, sizeof(packet));
 }

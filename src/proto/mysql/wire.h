@@ -19,7 +19,8 @@
 
 /* Capabilities ("Capability Flags"). */
 enum {
-	MY_LONG_PASSWORD = 1u << 0, /* MariaDB calls it CLIENT_MYSQL: set, there are no extended bits */
+	MY_LONG_PASSWORD =
+		1u << 0, /* MariaDB calls it CLIENT_MYSQL: set, there are no extended bits */
 	MY_FOUND_ROWS = 1u << 1,
 	MY_LONG_FLAG = 1u << 2,
 	MY_CONNECT_WITH_DB = 1u << 3,
@@ -117,8 +118,8 @@ void my_send_ok(struct output *o, uint8_t sequence, uint16_t status);
 void my_write_eof(struct buf *b, uint8_t sequence, uint16_t n_warnings, uint16_t status);
 
 /* ERR_Packet. */
-void my_write_error(struct buf *b, uint8_t sequence, uint16_t code, const char *sqlstate,
-	const char *text);
+void my_write_error(
+	struct buf *b, uint8_t sequence, uint16_t code, const char *sqlstate, const char *text);
 void my_send_refusal(struct output *o, uint8_t sequence, const struct refusal *refusal);
 
 /* A command without an argument, with a number, or with bytes behind the command's byte. */

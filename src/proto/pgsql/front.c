@@ -185,7 +185,7 @@ static void own_sync(struct pass *p)
 static void evict(struct pass *p)
 {
 	size_t limit = (size_t)p->front->prepared_limit;
-	struct statement *old = prepared_evict(&p->back->prepared, limit > 0 ? limit : 1);
+	struct statement *old = prepared_evict(&p->back->prepared, limit > 0 ? limit : 1, NULL);
 	char name[STATEMENT_NAME_SIZE];
 
 	if (!old)

@@ -23,7 +23,7 @@ static struct proto_worker *worker_new(void)
 	if (!worker)
 		return NULL;
 	map_init(&worker->verifiers);
-	statements_init(&worker->statements, &worker->scan);
+	pg_statements_init(&worker->statements, &worker->scan);
 	worker->settings = settings_table_new();
 	if (!worker->settings) {
 		worker_free(worker);
