@@ -1,7 +1,7 @@
 # Shared by quickstart and tests/run: what a fresh Debian 12 needs. Sourced by bash; expects $root.
 
 packages="meson ninja-build pkg-config gcc clang libclang-rt-14-dev libc6-dev libevent-dev libpq-dev libinih-dev
-	libssl-dev libsystemd-dev libcmocka-dev postgresql-15 postgresql-client-15 python3-venv"
+	libssl-dev libsystemd-dev libcmocka-dev libmariadb-dev postgresql-15 postgresql-client-15 python3-venv"
 python_packages="asyncpg psycopg[binary] sqlalchemy greenlet pytest pytest-xdist"
 
 say() {

@@ -13,6 +13,12 @@ enum secret_kind secret_kind(const char *secret)
 	if (strncmp(secret, "md5", 3) == 0 && strlen(secret) == 35 &&
 		strspn(secret + 3, "0123456789abcdef") == 32)
 		return SECRET_MD5;
+	if (*secret == '*' && strlen(secret) == 41 &&
+		strspn(secret + 1, "0123456789abcdefABCDEF") == 40)
+		return SECRET_NATIVE;
+	if ((strncmp(secret, "$A$005$", 7) == 0 && strlen(secret) == 70) ||
+		(strncasecmp(secret, "0x24412430303524", 16) == 0 && strlen(secret) == 142))
+		return SECRET_CACHING_SHA2;
 	if (scram_verifier_parse(secret, &verifier) == 0)
 		return SECRET_SCRAM;
 	return SECRET_PLAIN;

@@ -4,8 +4,11 @@
 enum secret_kind {
 	SECRET_NONE,
 	SECRET_PLAIN,
-	SECRET_SCRAM, /* "SCRAM-SHA-256$iterations:salt$stored key:server key", as in pg_authid */
-	SECRET_MD5,   /* "md5" and 32 hexadecimal digits, as in pg_authid */
+	SECRET_SCRAM,  /* "SCRAM-SHA-256$iterations:salt$stored key:server key", as in pg_authid */
+	SECRET_MD5,    /* "md5" and 32 hexadecimal digits, as in pg_authid */
+	SECRET_NATIVE, /* "*" and 40 hexadecimal digits: mysql_native_password, as in mysql.user */
+	SECRET_CACHING_SHA2, /* "$A$005$" and 63 bytes more, as in mysql.user; or "0x" and that in
+				hexadecimal */
 };
 
 /* NULL is SECRET_NONE. A text that only resembles one of the forms is a plain password. */

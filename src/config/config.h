@@ -40,6 +40,7 @@ struct config_pool {
 	bool pool_use_lifo;
 	bool pool_reset_on_return;
 	bool explain_errors;
+	bool local_infile;
 	int prepared_statements; /* greatest number kept on one server connection */
 	usec_t connect_timeout;
 	usec_t query_timeout;

@@ -97,6 +97,8 @@ const struct option_row options[] = {
 		"leave nothing of one client behind for the next", NULL),
 	POOL(BOOL, explain_errors, "true", 0, 0, false,
 		"the pool_timeout error says who holds the pool", NULL),
+	POOL(BOOL, local_infile, "false", 0, 0, false, "MySQL's LOAD DATA LOCAL INFILE is allowed",
+		NULL),
 	POOL(INT, prepared_statements, "200", 1, 10000, false,
 		"greatest number of prepared statements kept on one server connection", NULL),
 	POOL(DURATION, connect_timeout, "5s", 100 * USEC_PER_MSEC, DAY, false,

@@ -43,6 +43,18 @@ static void on_cancel(void *arg, const struct cancel_key *key)
 		worker_post_cancel(&d->workers[i], key);
 }
 
+/* From worker to worker, until one has the victim; then back to who asked. */
+static void on_kill(void *arg, const struct kill_request *request, unsigned asker,
+	enum kill_outcome outcome, unsigned next)
+{
+	struct daemon *d = arg;
+
+	if (outcome == KILL_UNKNOWN && next < d->n_workers)
+		worker_post_kill(&d->workers[next], request, asker);
+	else
+		worker_post_killed(&d->workers[asker], request->asker, outcome);
+}
+
 static void console_stops(struct message *message, void *arg)
 {
 	free(container_of(message, struct notice, message));
@@ -113,6 +125,7 @@ static void raise_descriptor_limit(const struct config *config)
 static int make_workers(struct daemon *d)
 {
 	struct worker_events events = {.cancel = on_cancel,
+		.kill = on_kill,
 		.client_closed = doors_client_closed,
 		.drained = stop_drained,
 		.closed = stop_closed,
@@ -165,6 +178,7 @@ static int start(struct daemon *d)
 	if (r < 0)
 		return r;
 	timer_init(&d->stop_timer, d->loop, on_stop_timer, d);
+	probes_init(d);
 	r = make_arrays(d);
 	if (r == 0)
 		r = doors_open(d);
@@ -197,6 +211,7 @@ static void end(struct daemon *d)
 		worker_clear(&d->workers[i]);
 	doors_close(d);
 	timer_clear(&d->stop_timer);
+	timer_clear(&d->probe_timer);
 	for (size_t i = 0; i < ARRAY_LEN(d->watches); i++)
 		signal_watch_free(d->watches[i]);
 	mailbox_free(d->mailbox);
@@ -211,7 +226,7 @@ static void end(struct daemon *d)
 	free(d);
 }
 
-static void say_ready(struct daemon *d)
+void daemon_ready(struct daemon *d)
 {
 	struct buf status = {0};
 
@@ -253,7 +268,7 @@ int daemon_run(struct config *config)
 	raise_descriptor_limit(config);
 	int r = start(d);
 	if (r == 0) {
-		say_ready(d);
+		probes_start(d);
 		loop_run(d->loop);
 	} else if (r < 0) {
 		log_error("event=start_failed error=\"%s\"", strerror(-r));

@@ -108,6 +108,7 @@ static void take_inherited(void *arg, int fd, const char *name)
 		return;
 	}
 	d->n_doors++;
+	listener_want(door->listener, protocol->probe == NULL);
 	d->inherited[option] = true;
 	buf_printf(&d->listen_text, "%ssystemd:%s", d->listen_text.len ? " " : "",
 		listen_options[option].protocol);
@@ -127,8 +128,15 @@ static int open_door(struct daemon *d, const struct protocol *protocol, const ch
 	if (r != 0)
 		return r;
 	d->n_doors++;
+	listener_want(door->listener, protocol->probe == NULL);
 	buf_printf(&d->listen_text, "%s%s", d->listen_text.len ? " " : "", address);
 	return 0;
+}
+
+void doors_greet(struct daemon *d)
+{
+	for (size_t i = 0; i < d->n_doors; i++)
+		listener_want(d->doors[i].listener, true);
 }
 
 int doors_open(struct daemon *d)

@@ -1,6 +1,7 @@
 /*
  * The struct of the daemon, and what the files of this folder call of each other: daemon.c (start
- * and end), doors.c (accepting), reload.c, stop.c. All of it is the main thread's.
+ * and end), doors.c (accepting), probes.c (what clients are greeted with), reload.c, stop.c. All of
+ * it is the main thread's.
  */
 #pragma once
 
@@ -54,6 +55,12 @@ struct daemon {
 	unsigned n_all_clients;
 	uint32_t last_id;
 
+	/* probes.c */
+	unsigned n_probing;   /* servers that have not answered yet */
+	size_t best_greeting; /* which database's greeting is in use */
+	bool is_ready;        /* that was said */
+	struct timer probe_timer;
+
 	/* reload.c */
 	struct config *next_config; /* while a reload is under way; NULL: none is */
 	unsigned n_unacknowledged;  /* workers that still use the one before */
@@ -78,6 +85,9 @@ struct notice {
 /* Any thread: `deliver` runs on the main thread, with a struct notice that it frees. */
 void daemon_tell(struct daemon *daemon, message_fn deliver, unsigned worker, uint32_t session_id);
 
+/* The doors are open: tells people, and systemd. */
+void daemon_ready(struct daemon *daemon);
+
 /* Each line of `text` becomes one line of the log. */
 void daemon_log_lines(enum log_level level, const char *event, struct buf *text);
 
@@ -88,8 +98,18 @@ void daemon_log_lines(enum log_level level, const char *event, struct buf *text)
 MUST_USE int doors_open(struct daemon *daemon);
 void doors_close(struct daemon *daemon);
 
+/* Lets in whom the greeting was still missing for. */
+void doors_greet(struct daemon *daemon);
+
 /* A worker's client is gone; on that worker's thread. */
 void doors_client_closed(void *daemon, unsigned worker);
+
+/* --- probes.c --- */
+
+/* Asks the servers whose protocol greets before it is told the database; weir is ready when they
+ * have answered, or had the time to. Call it when the workers are there, and after each reload. */
+void probes_init(struct daemon *daemon);
+void probes_start(struct daemon *daemon);
 
 /* --- reload.c --- */
 

@@ -76,6 +76,7 @@ static void config_is_taken(struct message *message, void *arg)
 	log_info("event=reloaded");
 	systemd_notify("READY=1");
 	answer(d, &d->present_askers, NULL);
+	probes_start(d);
 	if (d->reload_again)
 		reload_now(d);
 }

@@ -32,6 +32,13 @@ static void on_cancel(void *arg, const struct cancel_key *key)
 	w->events.cancel(w->events.arg, key);
 }
 
+static void on_kill(void *arg, const struct kill_request *request)
+{
+	struct worker *w = arg;
+
+	w->events.kill(w->events.arg, request, w->index, KILL_UNKNOWN, 0);
+}
+
 static void on_console(void *arg, uint32_t session_id, unsigned access, const char *command)
 {
 	struct worker *w = arg;
@@ -129,6 +136,7 @@ int worker_init(struct worker *w, unsigned index, unsigned n_workers, const stru
 		.pools = w->pools,
 		.proto_worker = proto_worker,
 		.cancel = on_cancel,
+		.kill = on_kill,
 		.console = on_console,
 		.closed = on_closed,
 		.arg = w};
@@ -284,6 +292,52 @@ void worker_post_cancel(struct worker *w, const struct cancel_key *key)
 	mailbox_post(w->mailbox, &m->message);
 }
 
+struct kill_message {
+	struct message message;
+	struct kill_request request;
+	unsigned asker;
+	enum kill_outcome outcome;
+};
+
+static void take_kill(struct message *message, void *arg)
+{
+	struct kill_message *m = container_of(message, struct kill_message, message);
+	struct worker *w = arg;
+	enum kill_outcome outcome = sessions_kill_for(w->sessions, &m->request);
+
+	w->events.kill(w->events.arg, &m->request, m->asker, outcome, w->index + 1);
+	free(m);
+}
+
+void worker_post_kill(struct worker *w, const struct kill_request *request, unsigned asker)
+{
+	struct kill_message *m =
+		container_of(message_new(sizeof(*m), take_kill), struct kill_message, message);
+
+	m->request = *request;
+	m->asker = asker;
+	mailbox_post(w->mailbox, &m->message);
+}
+
+static void take_killed(struct message *message, void *arg)
+{
+	struct kill_message *m = container_of(message, struct kill_message, message);
+	struct worker *w = arg;
+
+	sessions_killed(w->sessions, m->request.asker, m->outcome);
+	free(m);
+}
+
+void worker_post_killed(struct worker *w, uint32_t session_id, enum kill_outcome outcome)
+{
+	struct kill_message *m =
+		container_of(message_new(sizeof(*m), take_killed), struct kill_message, message);
+
+	m->request.asker = session_id;
+	m->outcome = outcome;
+	mailbox_post(w->mailbox, &m->message);
+}
+
 static void take_drain(struct message *message, void *arg)
 {
 	struct worker *w = arg;
@@ -312,6 +366,33 @@ static void take_close_all(struct message *message, void *arg)
 void worker_post_close_all(struct worker *w)
 {
 	mailbox_post(w->mailbox, message_new(sizeof(struct message), take_close_all));
+}
+
+struct greeting_message {
+	struct message message;
+	const struct protocol *protocol;
+	struct buf greeting;
+};
+
+static void take_greeting(struct message *message, void *arg)
+{
+	struct greeting_message *m = container_of(message, struct greeting_message, message);
+	struct worker *w = arg;
+
+	m->protocol->worker_learn(proto_worker(w, m->protocol), &m->greeting);
+	buf_clear(&m->greeting);
+	free(m);
+}
+
+void worker_post_greeting(
+	struct worker *w, const struct protocol *protocol, const struct buf *greeting)
+{
+	struct greeting_message *m = container_of(
+		message_new(sizeof(*m), take_greeting), struct greeting_message, message);
+
+	m->protocol = protocol;
+	buf_put(&m->greeting, greeting->data, greeting->len);
+	mailbox_post(w->mailbox, &m->message);
 }
 
 struct config_message {

@@ -20,6 +20,9 @@
 /* What the workers tell the main thread; called on the worker's thread. */
 struct worker_events {
 	void (*cancel)(void *arg, const struct cancel_key *key); /* for all workers */
+	/* For the worker `next`, if `outcome` is KILL_UNKNOWN so far, else for `asker`. */
+	void (*kill)(void *arg, const struct kill_request *request, unsigned asker,
+		enum kill_outcome outcome, unsigned next);
 	void (*client_closed)(void *arg, unsigned worker);
 	void (*drained)(void *arg); /* no clients left but the console's, after a drain */
 	void (*closed)(void *arg);  /* no connections left, after close_all */
@@ -67,10 +70,18 @@ void worker_clear(struct worker *w);
 MUST_USE int worker_post_client(struct worker *w, const struct protocol *protocol, int fd,
 	const struct sockaddr_storage *peer, uint32_t id, bool too_many);
 void worker_post_cancel(struct worker *w, const struct cancel_key *key);
+
+/* Asks the worker to carry out a client's KILL, or tells the asker's worker what came of it. */
+void worker_post_kill(struct worker *w, const struct kill_request *request, unsigned asker);
+void worker_post_killed(struct worker *w, uint32_t session_id, enum kill_outcome outcome);
 void worker_post_drain(struct worker *w);
 
 /* Tells and closes all clients, then gives up the server connections. */
 void worker_post_close_all(struct worker *w);
+
+/* What protocol->probe() has found (copied). */
+void worker_post_greeting(
+	struct worker *w, const struct protocol *protocol, const struct buf *greeting);
 
 /* `acknowledged` is called on the worker's thread when the configuration before is not used any
  * more. */

@@ -29,6 +29,7 @@ struct job {
 	usec_t connect_timeout;
 	unsigned flavour;
 	struct dial_result *dialled;
+	struct probe_result *probed;
 	void *cancel;
 	struct cancel_result *cancelled;
 };
@@ -71,14 +72,19 @@ static void job_free(struct job *job)
 	free(job);
 }
 
-static void run_dial(struct job *job)
+static struct dial_target target_of(const struct job *job)
 {
-	struct dial_result *result = job->dialled;
-	struct dial_target target = {.url = &job->url,
+	return (struct dial_target){.url = &job->url,
 		.user = job->user,
 		.password = job->password,
 		.connect_timeout = job->connect_timeout,
 		.flavour = job->flavour};
+}
+
+static void run_dial(struct job *job)
+{
+	struct dial_result *result = job->dialled;
+	struct dial_target target = target_of(job);
 
 	result->error =
 		job->protocol->dial(&target, &result->dialled, &result->refusal, &result->final);
@@ -90,6 +96,23 @@ static void drop_dial(struct job *job)
 {
 	job->dialled->error = -ECANCELED;
 	mailbox_post(job->mailbox, &job->dialled->message);
+	job_free(job);
+}
+
+static void run_probe(struct job *job)
+{
+	struct probe_result *result = job->probed;
+	struct dial_target target = target_of(job);
+
+	result->error = job->protocol->probe(&target, &result->greeting, &result->refusal);
+	mailbox_post(job->mailbox, &result->message);
+	job_free(job);
+}
+
+static void drop_probe(struct job *job)
+{
+	job->probed->error = -ECANCELED;
+	mailbox_post(job->mailbox, &job->probed->message);
 	job_free(job);
 }
 
@@ -240,14 +263,12 @@ void dialler_free(struct dialler *dialler)
 
 /* --- handing over --- */
 
-static struct job *dial_job(const struct protocol *protocol, const struct dial_target *target)
+static struct job *target_job(const struct protocol *protocol, const struct dial_target *target)
 {
 	struct job *job = calloc(1, sizeof(*job));
 
 	if (!job)
 		return NULL;
-	job->run = run_dial;
-	job->drop = drop_dial;
 	job->protocol = protocol;
 	job->connect_timeout = target->connect_timeout;
 	job->flavour = target->flavour;
@@ -264,12 +285,14 @@ int dialler_dial(struct dialler *dialler, const struct protocol *protocol,
 	const struct dial_target *target, struct mailbox *mailbox, message_fn deliver, void *arg)
 {
 	struct dial_result *result = calloc(1, sizeof(*result));
-	struct job *job = result ? dial_job(protocol, target) : NULL;
+	struct job *job = result ? target_job(protocol, target) : NULL;
 
 	if (!job) {
 		free(result);
 		return -ENOMEM;
 	}
+	job->run = run_dial;
+	job->drop = drop_dial;
 	result->message.deliver = deliver;
 	result->arg = arg;
 	result->protocol = protocol;
@@ -285,6 +308,34 @@ void dial_result_free(struct dial_result *result)
 		return;
 	if (result->error == 0 && result->dialled.handle)
 		result->protocol->dialled_free(&result->dialled);
+	free(result);
+}
+
+int dialler_probe(struct dialler *dialler, const struct protocol *protocol,
+	const struct dial_target *target, struct mailbox *mailbox, message_fn deliver, void *arg)
+{
+	struct probe_result *result = calloc(1, sizeof(*result));
+	struct job *job = result ? target_job(protocol, target) : NULL;
+
+	if (!job) {
+		free(result);
+		return -ENOMEM;
+	}
+	job->run = run_probe;
+	job->drop = drop_probe;
+	result->message.deliver = deliver;
+	result->arg = arg;
+	job->mailbox = mailbox;
+	job->probed = result;
+	submit(&dialler->dials, job);
+	return 0;
+}
+
+void probe_result_free(struct probe_result *result)
+{
+	if (!result)
+		return;
+	buf_clear(&result->greeting);
 	free(result);
 }
 

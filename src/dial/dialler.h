@@ -36,6 +36,22 @@ MUST_USE int dialler_dial(struct dialler *dialler, const struct protocol *protoc
 
 void dial_result_free(struct dial_result *result);
 
+/* Asks the server of `target` (copied) what clients are greeted with: protocol->probe(), which must
+ * not be NULL. The result is delivered likewise, and freed with probe_result_free(). Returns 0, or
+ * -ENOMEM. */
+struct probe_result {
+	struct message message; /* first */
+	void *arg;
+	int error; /* 0: see `greeting`; 1: `refusal` says why not; -errno */
+	struct buf greeting;
+	struct refusal refusal;
+};
+
+MUST_USE int dialler_probe(struct dialler *dialler, const struct protocol *protocol,
+	const struct dial_target *target, struct mailbox *mailbox, message_fn deliver, void *arg);
+
+void probe_result_free(struct probe_result *result);
+
 /* Cancels through `cancel` (from protocol->cancel_new(); taken over). When the server has carried
  * it out, the message comes: a struct cancel_result, freed with free(). Returns 0, or -ENOMEM with
  * `cancel` freed. */

@@ -26,6 +26,7 @@ struct listener {
 	listener_fn fn;
 	void *arg;
 	int fd;
+	bool unwanted;
 	char *unix_path; /* to be removed in the end; NULL: none */
 };
 
@@ -33,7 +34,8 @@ static void resume(void *arg)
 {
 	struct listener *l = arg;
 
-	event_add(&l->event, NULL);
+	if (!l->unwanted)
+		event_add(&l->event, NULL);
 }
 
 static void on_accept(evutil_socket_t fd, short what, void *arg)
@@ -84,6 +86,16 @@ int listener_adopt(
 	}
 	*ret_listener = l;
 	return 0;
+}
+
+void listener_want(struct listener *l, bool wanted)
+{
+	l->unwanted = !wanted;
+	timer_set(&l->pause, USEC_NEVER);
+	if (wanted)
+		event_add(&l->event, NULL);
+	else
+		event_del(&l->event);
 }
 
 void listener_free(struct listener *l)

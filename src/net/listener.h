@@ -1,6 +1,7 @@
 /* Listening sockets: host:port, [v6]:port, unix:/path, or one inherited from systemd. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/socket.h>
 
@@ -24,6 +25,10 @@ MUST_USE int listener_new(struct loop *loop, const char *address, listener_fn fn
 /* The same for a socket that listens already. */
 MUST_USE int listener_adopt(
 	struct loop *loop, int fd, listener_fn fn, void *arg, struct listener **ret_listener);
+
+/* Whether connections are accepted now; from the start they are. Otherwise they wait in the
+ * system's queue. */
+void listener_want(struct listener *listener, bool wanted);
 
 /* Closes the socket, and removes its unix socket file if it made one. */
 void listener_free(struct listener *listener);

@@ -36,6 +36,11 @@ bool pool_is_paused(const struct pool *pool)
 	return pool->paused;
 }
 
+bool pool_is_in_trouble(const struct pool *pool)
+{
+	return pool_n_alive(pool) == 0;
+}
+
 void pool_client_added(struct pool *pool)
 {
 	pool->n_clients++;

@@ -132,6 +132,9 @@ struct proto_pool *pool_proto(const struct pool *pool);
 struct pool_stats *pool_stats(struct pool *pool);
 bool pool_is_paused(const struct pool *pool);
 
+/* This shard has no living connection: whether the server can be reached is not known. */
+bool pool_is_in_trouble(const struct pool *pool);
+
 /* How many clients have logged in here: kept by session/, read by the console. */
 void pool_client_added(struct pool *pool);
 void pool_client_removed(struct pool *pool);

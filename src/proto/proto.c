@@ -3,9 +3,10 @@
 
 #include <string.h>
 
+#include "proto/mysql/mysql.h"
 #include "proto/pgsql/pgsql.h"
 
-static const struct protocol *const protocols[] = {&pgsql_protocol, NULL};
+static const struct protocol *const protocols[] = {&pgsql_protocol, &mysql_protocol, NULL};
 
 const struct protocol *const *protocol_all(void)
 {

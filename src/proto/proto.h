@@ -38,7 +38,16 @@ enum front_verdict {
 	FRONT_WAIT,          /* an answer that is on its way is needed to go on */
 	FRONT_CONSOLE,       /* front->command is complete: call console_reply() with its result */
 	FRONT_CANCEL,        /* front->cancel says whose statement is to be cancelled: then close */
-	FRONT_CLOSE,         /* send what there is, then close for front->reason */
+	FRONT_KILL,  /* front->cancel says which client: set front->kill_outcome, call again */
+	FRONT_CLOSE, /* send what there is, then close for front->reason */
+};
+
+/* What became of a FRONT_KILL. */
+enum kill_outcome {
+	KILL_NOT_ASKED,
+	KILL_UNKNOWN, /* no client has that id */
+	KILL_DENIED,  /* it is another user's */
+	KILL_DONE,
 };
 
 /* What the holder of a server connection has to do next. */
@@ -63,14 +72,17 @@ struct front {
 	const char *database;     /* the name the client asked for */
 	const char *command;      /* for FRONT_CONSOLE */
 	struct cancel_key key;    /* what reaches this client; written before it is welcomed */
-	struct cancel_key cancel; /* for FRONT_CANCEL */
-	enum reason reason;       /* why, for FRONT_CLOSE */
-	struct refusal *lost;     /* how its transaction was lost, until that is told; owned */
-	bool welcomed;            /* the login is over */
-	bool mid_message;         /* towards the server: a message was forwarded in part */
-	bool in_request;          /* the client awaits an answer to something */
-	bool failed_transaction;  /* its transaction was lost: no statement runs until it rolls back
-				   */
+	struct cancel_key cancel; /* for FRONT_CANCEL; for FRONT_KILL its id */
+	bool kills_connection;    /* for FRONT_KILL: not only the statement */
+	enum kill_outcome kill_outcome;
+	enum reason reason;   /* why, for FRONT_CLOSE */
+	struct refusal *lost; /* how its transaction was lost, until that is told; owned */
+	bool welcomed;        /* the login is over */
+	bool mid_message;     /* towards the server: a message was forwarded in part */
+	bool in_request;      /* the client awaits an answer to something */
+	bool pool_in_trouble; /* whether servers can be reached is not known: set by the session */
+	bool failed_transaction; /* its transaction was lost: no statement runs until it rolls back
+				  */
 	unsigned flavour; /* what its server connection must have been opened with: see dial_target
 			   */
 	enum reason instead; /* why weir has its statement cancelled; 0: the client's own wish */

@@ -48,6 +48,7 @@ struct session {
 	usec_t state_since, request_since, transaction_since; /* 0: none */
 	usec_t connected_wall;
 	char peer_text[ADDRESS_TEXT_SIZE];
+	char *chosen_database; /* for a client that named none; NULL: it did */
 };
 
 struct sessions {

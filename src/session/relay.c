@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include "session/internal.h"
+#include "util/text.h"
 
 /* A client that has not taken this much of what was sent to it stops its server from being read. */
 #define CLIENT_UNSENT_MAX (256u << 10)
@@ -253,6 +254,32 @@ static bool register_key(struct session *s)
 	return true;
 }
 
+static void ask_to_kill(struct session *s)
+{
+	const struct front *front = s->front;
+	struct kill_request request = {.victim = front->cancel.id,
+		.connection = front->kills_connection,
+		.is_admin = config_list_has(&s->owner->config->admin_users, front->user),
+		.asker = s->id,
+		.protocol = front->protocol};
+
+	text_copy(request.user, sizeof(request.user), front->user);
+	s->owner->host.kill(s->owner->host.arg, &request);
+}
+
+/* Who its client is has changed: what it holds was another account's. */
+static bool admit(struct session *s)
+{
+	if (s->server) {
+		struct server *server = part(s);
+		pool_abandon(s->pool, server);
+	}
+	if (s->pool)
+		pool_client_removed(s->pool);
+	s->pool = NULL;
+	return session_admit(s);
+}
+
 /* Acts on one verdict. True: call the protocol again. */
 static bool act(struct session *s, enum front_verdict verdict)
 {
@@ -264,7 +291,7 @@ static bool act(struct session *s, enum front_verdict verdict)
 	case FRONT_IDENTIFY:
 		return session_identify(s);
 	case FRONT_AUTHENTICATED:
-		return session_admit(s);
+		return admit(s);
 	case FRONT_SERVER:
 		if (acquire(s))
 			return true;
@@ -280,6 +307,10 @@ static bool act(struct session *s, enum front_verdict verdict)
 	case FRONT_CANCEL:
 		host->cancel(host->arg, &s->front->cancel);
 		session_close(s, REASON_CANCEL_DONE);
+		return false;
+	case FRONT_KILL:
+		block(s, true);
+		ask_to_kill(s);
 		return false;
 	case FRONT_CLOSE:
 		if (reason_row(s->front->reason)->is_error)
@@ -306,6 +337,7 @@ static void pump(struct session *s, struct input in)
 	bool again = true;
 
 	block(s, false);
+	s->front->pool_in_trouble = s->pool && pool_is_in_trouble(s->pool);
 	while (again && !is_over(s)) {
 		if (cancel_is_under_way(s)) {
 			block(s, true);

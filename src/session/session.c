@@ -65,6 +65,7 @@ void session_free(struct session *s)
 	stream_close(&s->stream);
 	s->front->protocol->front_free(s->front);
 	buf_clear(&s->kept);
+	free(s->chosen_database);
 	free(s);
 }
 
@@ -215,6 +216,11 @@ static unsigned count_clients(const struct session *s)
 	return n;
 }
 
+static bool may_use(const struct config_user *user, const char *database)
+{
+	return !user->databases.n_items || config_list_has(&user->databases, database);
+}
+
 /* Why the account may not use the database, or -1. */
 static int refuse_account(const struct session *s, const struct config_user *user)
 {
@@ -222,7 +228,7 @@ static int refuse_account(const struct session *s, const struct config_user *use
 		return REASON_TOO_MANY_CLIENTS;
 	if (s->owner->draining)
 		return REASON_SHUTDOWN;
-	if (user->databases.n_items && !config_list_has(&user->databases, s->front->database))
+	if (!may_use(user, s->front->database))
 		return REASON_NOT_ALLOWED;
 	if (user->max_clients >= 0 && count_clients(s) >= (unsigned)user->max_clients)
 		return REASON_TOO_MANY_CLIENTS;
@@ -248,10 +254,35 @@ static void dismiss_unknown_database(struct session *s)
 		session_end(s, REASON_UNKNOWN_DATABASE);
 }
 
+/* A client that names no database means the only one that it may use. */
+static void choose_database(struct session *s)
+{
+	const struct config *config = s->owner->config;
+	const struct config_user *user = config_user(config, s->front->user);
+	const char *only = NULL;
+
+	if (s->front->database[0] || !user)
+		return;
+	for (size_t i = 0; i < config->n_databases; i++) {
+		const struct config_database *database = &config->databases[i];
+		if (strcmp(database->url.protocol, s->front->protocol->name) != 0 ||
+			!may_use(user, database->name))
+			continue;
+		if (only)
+			return;
+		only = database->name;
+	}
+	free(s->chosen_database);
+	s->chosen_database = only ? strdup(only) : NULL;
+	if (s->chosen_database)
+		s->front->database = s->chosen_database;
+}
+
 bool session_admit(struct session *s)
 {
 	const struct config *config = s->owner->config;
 
+	choose_database(s);
 	if (is_console_name(s))
 		return admit_to_console(s);
 	const struct config_database *database = config_database(config, s->front->database);

@@ -20,6 +20,16 @@
 struct sessions; /* all clients of one worker */
 struct session;
 
+/* A client's KILL of another one, on whichever worker that is. */
+struct kill_request {
+	uint32_t victim;
+	bool connection; /* not only its statement */
+	bool is_admin;   /* may kill anybody's; others only their own user's */
+	uint32_t asker;  /* the session's id */
+	const struct protocol *protocol;
+	char user[128]; /* the asker's */
+};
+
 /* What a worker gives to its sessions. Borrowed, and alive as long as they are. */
 struct sessions_host {
 	struct loop *loop;
@@ -32,6 +42,9 @@ struct sessions_host {
 	/* A console client sent a command: sooner or later leads to sessions_console_reply().
 	 * `access` is what it may do. `command` is borrowed for the call. */
 	void (*console)(void *arg, uint32_t session_id, unsigned access, const char *command);
+	/* A client has sent KILL: all workers are asked, through sessions_kill_for(), and what came
+	 * of it leads to sessions_killed(). `request` is borrowed for the call. */
+	void (*kill)(void *arg, const struct kill_request *request);
 	/* A client is gone, and no longer counts against max_clients. */
 	void (*closed)(void *arg);
 	void *arg;
@@ -61,6 +74,12 @@ void sessions_cancel(struct sessions *sessions, const struct cancel_key *key);
 
 /* Tells the client with that id that it has to go, and closes it. False if it is not here. */
 bool sessions_kill(struct sessions *sessions, uint32_t id);
+
+/* Carries out a KILL if its victim is one of this worker's. */
+enum kill_outcome sessions_kill_for(struct sessions *sessions, const struct kill_request *request);
+
+/* What came of the KILL of the client with that id, if it is still there. */
+void sessions_killed(struct sessions *sessions, uint32_t asker, enum kill_outcome outcome);
 
 /* The answer to a console command, if that client is still there. */
 void sessions_console_reply(

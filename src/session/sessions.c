@@ -101,6 +101,31 @@ bool sessions_kill(struct sessions *sessions, uint32_t id)
 	return s != NULL;
 }
 
+enum kill_outcome sessions_kill_for(struct sessions *sessions, const struct kill_request *request)
+{
+	struct session *s = find(sessions, request->victim);
+
+	if (!s || !s->front->welcomed || s->front->protocol != request->protocol)
+		return KILL_UNKNOWN;
+	if (!request->is_admin && strcmp(s->front->user, request->user) != 0)
+		return KILL_DENIED;
+	if (request->connection)
+		session_dismiss(s, REASON_KILLED, NULL);
+	else
+		relay_cancel(s, REASON_CANCELLED);
+	return KILL_DONE;
+}
+
+void sessions_killed(struct sessions *sessions, uint32_t asker, enum kill_outcome outcome)
+{
+	struct session *s = find(sessions, asker);
+
+	if (!s)
+		return;
+	s->front->kill_outcome = outcome;
+	relay_pump_kept(s);
+}
+
 void sessions_console_reply(
 	struct sessions *sessions, uint32_t session_id, const struct result *result)
 {

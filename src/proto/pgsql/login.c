@@ -374,7 +374,8 @@ void login_identify(struct pg_front *front, const char *secret)
 	struct scram_verifier verifier;
 
 	front->phase = PHASE_PASSWORD;
-	login->known = kind != SECRET_NONE;
+	/* What only proves something to MySQL proves nothing here. */
+	login->known = kind == SECRET_PLAIN || kind == SECRET_SCRAM || kind == SECRET_MD5;
 	login->sasl = kind != SECRET_MD5;
 	if (!login->sasl) {
 		random_bytes(login->salt, sizeof(login->salt));

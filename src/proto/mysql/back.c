@@ -1,0 +1,481 @@
+/*
+ * From the server to the client: answers are followed by their packets' headers; rows are passed on
+ * unseen, OK packets are read for what they say about the session, and written anew for clients
+ * that did not ask to be told. Called through mysql.c.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/mysql/state.h"
+#include "util/text.h"
+
+/* An OK or ERR packet that is larger than this is not believed. */
+#define LOOK_MAX 65536
+
+/* The answer to a SHOW WARNINGS that is kept for its client. */
+#define WARNINGS_MAX 65536
+
+/* A statement that was cancelled: ER_QUERY_INTERRUPTED. */
+#define ERROR_INTERRUPTED 1317
+
+#define OK_STATUS_OFFSET 3 /* of an EOF packet's payload */
+
+static size_t least(size_t a, size_t b)
+{
+	return a < b ? a : b;
+}
+
+struct answer {
+	struct my_back *back;
+	struct my_front *front; /* NULL: nobody wants it */
+	struct input *in;
+	struct output *to_client, *to_server;
+	struct my_header h;
+	const uint8_t *payload;
+};
+
+/* --- what is awaited --- */
+
+static void start(struct my_back *back)
+{
+	follow_start(&back->follow, back->expected[0].shape);
+	back->follow.wants_cursor = back->expected[0].wants_cursor;
+}
+
+bool my_back_has_room(const struct my_back *back, unsigned n)
+{
+	return back->n_expected + n <= MY_EXPECTED_MAX;
+}
+
+void my_back_expect(struct my_back *back, struct my_expectation item)
+{
+	CHECK(back->n_expected < MY_EXPECTED_MAX);
+	back->expected[back->n_expected++] = item;
+	if (back->n_expected == 1)
+		start(back);
+}
+
+static const struct my_expectation *first(const struct my_back *back)
+{
+	return back->n_expected ? &back->expected[0] : NULL;
+}
+
+static void pop(struct my_back *back)
+{
+	statement_unref(back->expected[0].statement);
+	back->n_expected--;
+	memmove(&back->expected[0], &back->expected[1],
+		back->n_expected * sizeof(back->expected[0]));
+	if (back->n_expected)
+		start(back);
+}
+
+void my_back_own_command(struct my_back *back, uint8_t command, const void *argument, size_t len,
+	struct output *to_server)
+{
+	my_send_command(to_server, command, argument, len);
+	my_back_expect(
+		back, (struct my_expectation){.kind = MY_EXPECT_OWN, .shape = SHAPE_RESULTS});
+}
+
+void my_back_own_query(struct my_back *back, const char *sql, struct output *to_server)
+{
+	my_back_own_command(back, MY_COM_QUERY, sql, strlen(sql), to_server);
+}
+
+void my_back_update(struct my_back *back)
+{
+	static const char *const pin_names[] = {
+		[MY_PIN_VARIABLE] = "user variable",
+		[MY_PIN_LOCK] = "get_lock",
+		[MY_PIN_TABLES] = "lock tables",
+		[MY_PIN_TEMPORARY] = "temporary table",
+		[MY_PIN_PREPARE] = "prepare",
+		[MY_PIN_HANDLER] = "handler",
+		[MY_PIN_SAVEPOINT] = "savepoint",
+		[MY_PIN_TRANSACTION] = "set transaction",
+		[MY_PIN_FOUND_ROWS] = "found_rows",
+		[MY_PIN_CURSOR] = "cursor",
+		[MY_PIN_LONG_DATA] = "long data",
+		[MY_PIN_SETTINGS] = "settings",
+		[MY_PIN_STATE] = "session state",
+	};
+	const struct my_pin *pin = list_first(&back->pins, struct my_pin, link);
+
+	back->base.at_rest = back->n_expected == 0 && !back->forwarding && !back->dropping;
+	back->base.in_transaction = back->status & MY_STATUS_IN_TRANS;
+	back->base.mid_message = back->forwarding > 0;
+	back->base.pin = pin ? pin_names[pin->kind] : NULL;
+}
+
+/* --- passing on --- */
+
+static bool is_for_client(const struct answer *a)
+{
+	const struct my_expectation *e = first(a->back);
+
+	return a->front && e && e->kind == MY_EXPECT_CLIENT;
+}
+
+static void consume(struct answer *a, bool pass_on)
+{
+	size_t total = MY_HEADER + a->h.len, n = least(a->in->len, total);
+
+	if (pass_on) {
+		output_ref(a->to_client, a->in->data, n);
+		a->back->forwarding = total - n;
+	} else {
+		if (a->back->capturing && a->front)
+			buf_put(&a->front->warnings, a->in->data, n);
+		a->back->dropping = total - n;
+	}
+	input_skip(a->in, n);
+}
+
+/* Goes on with a packet of which a part was passed on or swallowed before. */
+static void continue_packet(struct answer *a)
+{
+	struct my_back *back = a->back;
+	size_t n = least(a->in->len, back->forwarding + back->dropping);
+
+	if (back->forwarding) {
+		output_ref(a->to_client, a->in->data, n);
+		back->forwarding -= n;
+	} else {
+		if (back->capturing && a->front)
+			buf_put(&a->front->warnings, a->in->data, n);
+		back->dropping -= n;
+	}
+	input_skip(a->in, n);
+}
+
+static enum back_verdict broken(struct my_back *back, const char *detail)
+{
+	refusal_set(&back->base.last_words, REASON_SERVER_PROTOCOL, detail);
+	back->base.has_last_words = true;
+	return BACK_BROKEN;
+}
+
+static void quote_error(const struct my_error *error, struct refusal *ret_refusal)
+{
+	refusal_set(ret_refusal, REASON_SERVER_LOST, NULL);
+	ret_refusal->mysql_code = error->code;
+	text_copy(
+		ret_refusal->mysql_sqlstate, sizeof(ret_refusal->mysql_sqlstate), error->sqlstate);
+	text_copy(ret_refusal->text, sizeof(ret_refusal->text), error->text);
+}
+
+/* --- the end of an answer --- */
+
+/* Weir asks what a client may ask next, since the connection may be another's by then; after an
+ * error also because only this tells whether the transaction is still open. */
+static void ask_warnings(struct answer *a)
+{
+	my_send_query(a->to_server, "SHOW WARNINGS");
+	my_back_expect(a->back,
+		(struct my_expectation){.kind = MY_EXPECT_WARNINGS, .shape = SHAPE_RESULTS});
+	buf_clear(&a->front->warnings);
+	a->front->warnings.limit = WARNINGS_MAX;
+	a->back->capturing = true;
+}
+
+static void note_rows(struct my_front *front, const struct follow *f)
+{
+	front->n_warnings = f->n_warnings;
+	if (f->n_rows) {
+		front->found_rows = (int64_t)f->n_rows;
+		front->row_count = -1;
+	}
+}
+
+static void end_client(struct answer *a, const struct follow *f, bool ok)
+{
+	struct my_back *back = a->back;
+	struct my_front *front = a->front;
+
+	front->awaiting = front->uploading = false;
+	note_rows(front, f);
+	my_effects_apply(front, back, ok);
+	my_stmt_done(front, back, f, ok);
+	back->base.n_transactions += !(back->status & MY_STATUS_IN_TRANS);
+	bool leaves = !(back->status & MY_STATUS_IN_TRANS) && list_empty(&back->pins);
+	if (front->session_mode || front->found & SCAN_DIAGNOSTICS)
+		return;
+	if (!ok || (f->n_warnings && leaves))
+		ask_warnings(a);
+}
+
+/* The present answer is over. */
+static void end_answer(struct answer *a, bool ok)
+{
+	struct my_back *back = a->back;
+	enum my_expect_kind kind = back->expected[0].kind;
+
+	if (kind == MY_EXPECT_WARNINGS) {
+		back->capturing = false;
+		if (a->front && (!ok || a->front->warnings.failed))
+			buf_clear(&a->front->warnings);
+	}
+	struct follow ended = back->follow;
+	pop(back);
+	if (kind == MY_EXPECT_CLIENT && a->front)
+		end_client(a, &ended, ok);
+}
+
+/* --- the packets --- */
+
+/* For clients that are not told of session state, or only of the usual. */
+static void write_ok(struct answer *a, const struct my_ok *ok)
+{
+	bool track = a->front->capabilities & MY_SESSION_TRACK;
+	struct buf b = {0}, tracked = {0};
+
+	if (track)
+		my_track_filter(ok, &tracked);
+	size_t offset = my_begin(&b, a->h.sequence);
+	buf_put(&b, a->payload, ok->fixed_len);
+	uint16_t status = (uint16_t)(ok->status & ~(tracked.len ? 0 : MY_STATUS_STATE_CHANGED));
+	if (!b.failed) {
+		b.data[b.len - 4] = (uint8_t)status;
+		b.data[b.len - 3] = (uint8_t)(status >> 8);
+	}
+	if (track && (tracked.len || ok->info_len))
+		my_write_lenenc_bytes(&b, ok->info, ok->info_len);
+	else
+		buf_put(&b, ok->info, ok->info_len);
+	if (tracked.len)
+		my_write_lenenc_bytes(&b, tracked.data, tracked.len);
+	my_end(&b, offset);
+	if (tracked.failed)
+		b.failed = true;
+	my_send_buf(a->to_client, &b);
+	buf_clear(&tracked);
+	consume(a, false);
+}
+
+static void note_ok(struct answer *a, const struct my_ok *ok)
+{
+	struct my_front *front = a->front;
+
+	front->row_count = (int64_t)ok->affected_rows;
+	if (ok->last_insert_id) {
+		front->last_insert_id = ok->last_insert_id;
+		a->back->insert_id = ok->last_insert_id;
+		a->back->insert_id_owner = front->base.key.id;
+	}
+}
+
+static enum back_verdict handle_ok(struct answer *a)
+{
+	struct my_back *back = a->back;
+	struct my_ok ok;
+	bool mine = is_for_client(a);
+	/* weir's own settings are known to it; the server may spell them otherwise. */
+	bool own = back->expected[0].kind == MY_EXPECT_OWN;
+
+	if (!my_ok_read(a->payload, a->h.len, true, &ok))
+		return broken(back, "invalid OK packet");
+	back->status = ok.status;
+	if (!own && ok.tracked_len && !my_track(mine ? a->front : NULL, back, &ok))
+		return broken(back, "invalid session state information");
+	if (mine) {
+		note_ok(a, &ok);
+		if (ok.fixed_len == a->h.len && !(ok.status & MY_STATUS_STATE_CHANGED))
+			consume(a, true);
+		else
+			write_ok(a, &ok);
+	} else {
+		consume(a, false);
+	}
+	return BACK_MORE;
+}
+
+static enum back_verdict handle_eof(struct answer *a)
+{
+	struct my_back *back = a->back;
+	uint8_t *at;
+
+	back->status = back->follow.status;
+	if (!is_for_client(a)) {
+		consume(a, false);
+		return BACK_MORE;
+	}
+	if (!(back->status & MY_STATUS_STATE_CHANGED)) {
+		consume(a, true);
+		return BACK_MORE;
+	}
+	/* A SELECT whose function has set something; what, is not told in this packet. */
+	back->status &= (uint16_t)~MY_STATUS_STATE_CHANGED;
+	my_pin_add(back, MY_PIN_STATE, NULL);
+	at = output_space(a->to_client, MY_HEADER + a->h.len);
+	if (at) {
+		memcpy(at, a->in->data, MY_HEADER + a->h.len);
+		at[MY_HEADER + OK_STATUS_OFFSET] = (uint8_t)back->status;
+		at[MY_HEADER + OK_STATUS_OFFSET + 1] = (uint8_t)(back->status >> 8);
+	}
+	consume(a, false);
+	return BACK_MORE;
+}
+
+static enum back_verdict handle_client_error(struct answer *a, const struct my_error *error)
+{
+	struct my_front *front = a->front;
+	struct refusal refusal;
+
+	if (front->base.instead && error->code == ERROR_INTERRUPTED) {
+		/* weir cancelled it, and knows better why. */
+		refusal_set(&refusal, front->base.instead, NULL);
+		front->base.instead = 0;
+		my_send_refusal(a->to_client, a->h.sequence, &refusal);
+		consume(a, false);
+	} else {
+		consume(a, true);
+	}
+	front->row_count = -1;
+	return BACK_MORE;
+}
+
+static enum back_verdict handle_error(struct answer *a)
+{
+	struct my_back *back = a->back;
+	struct my_error error;
+
+	if (!my_error_read(a->payload, a->h.len, &error))
+		return broken(back, "invalid ERR packet");
+	switch (back->expected[0].kind) {
+	case MY_EXPECT_CLIENT:
+		if (a->front)
+			return handle_client_error(a, &error);
+		break;
+	case MY_EXPECT_PREPARE:
+		back->prepare_error = error;
+		break;
+	case MY_EXPECT_OWN:
+		/* Settings that cannot be restored: the client's statement must not count. */
+		quote_error(&error, &back->base.last_words);
+		back->base.has_last_words = true;
+		return BACK_BROKEN;
+	case MY_EXPECT_WARNINGS:
+		break;
+	}
+	consume(a, false);
+	return BACK_MORE;
+}
+
+static enum back_verdict handle_prepared(struct answer *a)
+{
+	struct my_back *back = a->back;
+	const struct my_expectation *e = first(back);
+
+	/* Without a client what was prepared is known to nobody: a reset will come. */
+	if (!a->front || !e->statement) {
+		back->base.dirty = true;
+		consume(a, false);
+		return BACK_MORE;
+	}
+	bool ok = my_stmt_prepared(
+		back, e->statement, a->payload, (size_t)a->front->prepared_limit, a->to_server);
+	if (ok && is_for_client(a))
+		ok = my_stmt_hand_out(
+			a->front, e->statement, a->in->data, MY_HEADER + a->h.len, a->to_client);
+	if (!ok)
+		return broken(back, "out of memory");
+	consume(a, false);
+	return BACK_MORE;
+}
+
+/* Nobody has asked anything: the server says farewell. */
+static enum back_verdict handle_farewell(struct answer *a)
+{
+	struct my_error error;
+
+	if (a->in->len < MY_HEADER + a->h.len && a->h.len <= LOOK_MAX)
+		return BACK_FLUSH;
+	if (a->h.len > LOOK_MAX || !my_error_read(a->payload, a->h.len, &error))
+		return broken(a->back, "an answer that nobody asked for");
+	quote_error(&error, &a->back->base.last_words);
+	a->back->base.has_last_words = true;
+	return BACK_BROKEN;
+}
+
+static enum back_verdict one_packet(struct answer *a)
+{
+	struct my_back *back = a->back;
+	enum back_verdict verdict = BACK_MORE;
+
+	enum follow_packet packet = follow_step(&back->follow, a->payload, a->h.len);
+	switch (packet) {
+	case PACKET_PLAIN:
+		consume(a, is_for_client(a));
+		break;
+	case PACKET_OK:
+		verdict = handle_ok(a);
+		break;
+	case PACKET_EOF:
+		verdict = handle_eof(a);
+		break;
+	case PACKET_ERR:
+		verdict = handle_error(a);
+		break;
+	case PACKET_PREPARED:
+		verdict = handle_prepared(a);
+		break;
+	case PACKET_UPLOAD:
+		if (!is_for_client(a) || !a->front->local_files)
+			return broken(back, "a file that nobody offered was asked for");
+		a->front->uploading = true;
+		consume(a, true);
+		break;
+	case PACKET_BROKEN:
+		return broken(back, "a packet out of turn");
+	}
+	if (verdict == BACK_MORE && back->follow.state == FOLLOW_DONE &&
+		!back->follow.is_continuation)
+		end_answer(a, packet != PACKET_ERR);
+	return verdict;
+}
+
+enum back_verdict my_relay_from_server(struct my_back *back, struct my_front *front,
+	struct input *in, struct output *to_client, struct output *to_server)
+{
+	struct answer a = {.back = back,
+		.front = front,
+		.in = in,
+		.to_client = to_client,
+		.to_server = to_server};
+	enum back_verdict verdict = BACK_MORE;
+
+	while (in->len && verdict == BACK_MORE) {
+		if (front && !output_has_room(to_client)) {
+			verdict = BACK_FLUSH;
+			break;
+		}
+		if (back->forwarding || back->dropping) {
+			continue_packet(&a);
+			continue;
+		}
+		if (!my_header_read(in, &a.h) || (a.h.len && in->len == MY_HEADER))
+			break;
+		a.payload = in->data + MY_HEADER;
+		if (!first(back)) {
+			verdict = handle_farewell(&a);
+			if (verdict == BACK_FLUSH)
+				verdict = BACK_MORE;
+			break;
+		}
+		if (follow_needs_whole(&back->follow, a.h.len ? a.payload[0] : 0, a.h.len)) {
+			if (a.h.len > LOOK_MAX) {
+				verdict = broken(back, "an answer that is too long");
+				break;
+			}
+			if (in->len < MY_HEADER + a.h.len)
+				break;
+		}
+		verdict = one_packet(&a);
+	}
+	my_back_update(back);
+	if (front)
+		front->base.in_request = front->awaiting;
+	return verdict;
+}

@@ -1,0 +1,222 @@
+/* Control work through libmariadb. Runs on dialler threads, but for the names of collations. */
+#include "proto/mysql/control.h"
+
+#include <errno.h>
+#include <mysql.h>
+#include <mysql/plugin_auth.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "auth/caching_sha2.h"
+#include "proto/mysql/dial.h"
+#include "proto/mysql/handshake.h"
+#include "util/log.h"
+#include "util/text.h"
+
+#define ANSWER_SECONDS 10
+
+void mysql_control_init(void)
+{
+	mysql_library_init(0, NULL, NULL);
+}
+
+const char *mysql_collation(unsigned id, const char **ret_charset)
+{
+	const MARIADB_CHARSET_INFO *info = mariadb_get_charset_by_nr(id);
+
+	if (!info)
+		return NULL;
+	*ret_charset = info->csname;
+	return info->name;
+}
+
+/* --- connections --- */
+
+struct account {
+	const char *address, *user, *password;
+	unsigned port; /* 0: `address` is a socket's path */
+	usec_t timeout;
+};
+
+static MYSQL *connect_as(const struct account *account)
+{
+	unsigned connect_seconds = (unsigned)(account->timeout / USEC_PER_SEC) + 1;
+	unsigned answer_seconds = ANSWER_SECONDS, off = 0;
+	MYSQL *mysql = mysql_init(NULL);
+
+	if (!mysql)
+		return NULL;
+	mysql_options(mysql, MYSQL_OPT_CONNECT_TIMEOUT, &connect_seconds);
+	mysql_options(mysql, MYSQL_OPT_READ_TIMEOUT, &answer_seconds);
+	mysql_options(mysql, MYSQL_OPT_WRITE_TIMEOUT, &answer_seconds);
+	mysql_options(mysql, MYSQL_OPT_LOCAL_INFILE, &off);
+	mysql_options4(mysql, MYSQL_OPT_CONNECT_ATTR_ADD, "program_name", "weir");
+	const char *host = account->port ? account->address : "localhost";
+	const char *socket = account->port ? NULL : account->address;
+	if (!mysql_real_connect(mysql, host, account->user, account->password, NULL, account->port,
+		    socket, 0)) {
+		log_debug("event=control_failed detail=\"%.200s\"", mysql_error(mysql));
+		mysql_close(mysql);
+		return NULL;
+	}
+	return mysql;
+}
+
+/* --- cancelling --- */
+
+struct cancel {
+	char address[128];
+	unsigned port;
+	char *user, *password;
+	usec_t timeout;
+	uint32_t connection_id;
+};
+
+void mysql_cancel_free(void *arg)
+{
+	struct cancel *cancel = arg;
+
+	if (!cancel)
+		return;
+	if (cancel->password)
+		explicit_bzero(cancel->password, strlen(cancel->password));
+	free(cancel->password);
+	free(cancel->user);
+	free(cancel);
+}
+
+void *mysql_cancel_new(const struct mysql_handle *handle)
+{
+	struct cancel *cancel = calloc(1, sizeof(*cancel));
+
+	if (!cancel)
+		return NULL;
+	text_copy(cancel->address, sizeof(cancel->address), handle->address);
+	cancel->port = handle->port;
+	cancel->timeout = handle->connect_timeout;
+	cancel->connection_id = handle->connection_id;
+	cancel->user = strdup(handle->user);
+	cancel->password = strdup(handle->password);
+	if (!cancel->user || !cancel->password) {
+		mysql_cancel_free(cancel);
+		return NULL;
+	}
+	return cancel;
+}
+
+void mysql_cancel(void *arg)
+{
+	const struct cancel *cancel = arg;
+	struct account account = {.address = cancel->address,
+		.user = cancel->user,
+		.password = cancel->password,
+		.port = cancel->port,
+		.timeout = cancel->timeout};
+	char sql[40], text[256];
+	MYSQL *mysql = connect_as(&account);
+
+	if (!mysql) {
+		log_warning("event=cancel_failed detail=\"no connection for KILL QUERY\"");
+		return;
+	}
+	snprintf(sql, sizeof(sql), "KILL QUERY %u", cancel->connection_id);
+	if (mysql_query(mysql, sql) != 0)
+		log_debug("event=cancel_failed detail=\"%s\"",
+			log_escape(mysql_error(mysql), text, sizeof(text)));
+	mysql_close(mysql);
+}
+
+/* --- probing --- */
+
+int mysql_probe(
+	const struct dial_target *target, struct buf *ret_greeting, struct refusal *ret_refusal)
+{
+	struct dialled dialled;
+	bool final;
+
+	/* Made here, where it holds nobody up, for when a client needs it. */
+	caching_sha2_prepare();
+	int r = mysql_dial(target, &dialled, ret_refusal, &final);
+	if (r != 0)
+		return r;
+	const struct mysql_handle *handle = dialled.handle;
+	buf_cstr(ret_greeting, handle->version);
+	buf_u8(ret_greeting, handle->collation);
+	buf_u16le(ret_greeting, handle->status);
+	mysql_dialled_free(&dialled);
+	return ret_greeting->failed ? -ENOMEM : 0;
+}
+
+/* --- ed25519 --- */
+
+/* As libmariadb's <mysql/client_plugin.h> has it, which does not compile where it is installed. */
+struct authentication_plugin {
+	int type;
+	unsigned interface_version;
+	const char *name, *author, *description;
+	unsigned version[3];
+	const char *license;
+	void *mysql_api;
+	int (*init)(char *, size_t, int, va_list);
+	int (*deinit)(void);
+	int (*options)(const char *, const void *);
+	int (*authenticate_user)(MYSQL_PLUGIN_VIO *vio, MYSQL *mysql);
+};
+
+#define AUTHENTICATION_PLUGIN 2
+
+/* The plugin speaks with a server through this: one challenge, one answer. */
+struct exchange {
+	MYSQL_PLUGIN_VIO vio; /* first */
+	uint8_t nonce[ED25519_NONCE];
+	uint8_t *signature;
+	bool answered;
+};
+
+static int read_challenge(struct st_plugin_vio *vio, unsigned char **ret_packet)
+{
+	struct exchange *exchange = container_of(vio, struct exchange, vio);
+
+	*ret_packet = exchange->nonce;
+	return ED25519_NONCE;
+}
+
+static int write_answer(struct st_plugin_vio *vio, const unsigned char *packet, int len)
+{
+	struct exchange *exchange = container_of(vio, struct exchange, vio);
+
+	if (len != ED25519_SIGNATURE)
+		return 1;
+	memcpy(exchange->signature, packet, ED25519_SIGNATURE);
+	exchange->answered = true;
+	return 0;
+}
+
+static void no_information(struct st_plugin_vio *vio, struct st_plugin_vio_info *info)
+{
+	memset(info, 0, sizeof(*info));
+}
+
+bool mysql_ed25519(const char *password, const uint8_t nonce[ED25519_NONCE],
+	uint8_t ret_signature[ED25519_SIGNATURE])
+{
+	struct exchange exchange = {.vio = {.read_packet = read_challenge,
+					    .write_packet = write_answer,
+					    .info = no_information},
+		.signature = ret_signature};
+	MYSQL *mysql = mysql_init(NULL);
+
+	if (!mysql)
+		return false;
+	memcpy(exchange.nonce, nonce, ED25519_NONCE);
+	const struct authentication_plugin *plugin = (const void *)mysql_client_find_plugin(
+		mysql, "client_ed25519", AUTHENTICATION_PLUGIN);
+	mysql->passwd = strdup(password);
+	if (plugin && mysql->passwd)
+		plugin->authenticate_user(&exchange.vio, mysql);
+	/* mysql_close() frees the password. */
+	mysql_close(mysql);
+	return exchange.answered;
+}

@@ -1,0 +1,466 @@
+/* Logging in, blocking, with a deadline: host after host, address after address. */
+#include "proto/mysql/dial.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "auth/secret.h"
+#include "proto/mysql/handshake.h"
+#include "proto/mysql/state.h"
+#include "util/text.h"
+
+#define DEFAULT_PORT 3306
+
+/* A server's packet during a login, or the answer to a SET. */
+#define PACKET_MAX 65536
+
+/* One address of one host. */
+struct place {
+	const char *host;  /* as in the URL */
+	char address[128]; /* numeric; or a socket's path */
+	uint16_t port;     /* 0: a socket's path */
+};
+
+struct dialling {
+	const struct dial_target *target;
+	const char *user, *password;
+	struct buf trouble; /* what became of each attempt so far */
+	bool final;
+};
+
+/* A connection under way. */
+struct link {
+	int fd;
+	usec_t deadline;
+	struct buf packet; /* the payload read last */
+	uint8_t sequence;
+};
+
+/* --- the URL --- */
+
+static bool is_one_of(const char *text, const char *const *list, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (strcmp(text, list[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+bool mysql_url_check(const struct url *url, struct buf *ret_problem)
+{
+	/* What drivers take from the same URL concerns the client's end only. */
+	static const char *const known[] = {"unix_socket", "charset", "ssl_mode"};
+	static const char *const modes[] = {"disabled", "preferred"};
+
+	for (size_t i = 0; i < url->n_params; i++) {
+		const struct url_param *param = &url->params[i];
+		if (!is_one_of(param->key, known, ARRAY_LEN(known))) {
+			buf_printf(ret_problem,
+				"url: unknown parameter %.60s: allowed are unix_socket, charset, "
+				"ssl_mode",
+				param->key);
+			return false;
+		}
+		if (strcmp(param->key, "ssl_mode") == 0 &&
+			!is_one_of(param->value, modes, ARRAY_LEN(modes))) {
+			buf_text(ret_problem,
+				"url: ssl_mode: allowed are disabled and preferred: this version "
+				"does not encrypt connections to MySQL servers");
+			return false;
+		}
+	}
+	return true;
+}
+
+/* --- what went wrong, in words --- */
+
+static void add_trouble(struct dialling *d, const struct place *place, const char *text)
+{
+	struct buf *b = &d->trouble;
+
+	if (b->len)
+		buf_text(b, "; ");
+	if (place->port) {
+		buf_text(b, place->host);
+		if (strcmp(place->host, place->address) != 0)
+			buf_printf(b, " (%s)", place->address);
+		buf_printf(b, " port %u: ", place->port);
+	} else {
+		buf_printf(b, "%s: ", place->address);
+	}
+	buf_text(b, text);
+}
+
+/* Will the same be said a moment later? A refused account or database, yes; a server that starts,
+ * stops or is full may change its mind. */
+static bool is_final(uint16_t code)
+{
+	static const uint16_t final[] = {
+		1044, 1045, 1049, 1130, 1184, 1227, 1251, 1524, 1698, 1820, 1862, 3118, 3159, 3950};
+
+	for (size_t i = 0; i < ARRAY_LEN(final); i++) {
+		if (code == final[i])
+			return true;
+	}
+	return false;
+}
+
+/* --- bytes, with a deadline --- */
+
+/* 0, 1 when the time is over, or -errno. */
+static int wait_for(const struct link *l, short events)
+{
+	struct pollfd pfd = {.fd = l->fd, .events = events};
+
+	for (;;) {
+		usec_t left = l->deadline - clock_usec();
+		if (left <= 0)
+			return 1;
+		if (left > 60 * USEC_PER_SEC)
+			left = 60 * USEC_PER_SEC;
+		int n = poll(&pfd, 1, (int)((left + USEC_PER_MSEC - 1) / USEC_PER_MSEC));
+		if (n > 0)
+			return 0;
+		if (n < 0 && errno != EINTR)
+			return -errno;
+	}
+}
+
+static int write_all(struct link *l, const uint8_t *data, size_t len)
+{
+	while (len) {
+		ssize_t n = send(l->fd, data, len, MSG_NOSIGNAL);
+		if (n < 0 && errno != EAGAIN && errno != EINTR)
+			return -errno;
+		if (n < 0) {
+			int r = wait_for(l, POLLOUT);
+			if (r != 0)
+				return r;
+			continue;
+		}
+		data += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+static int read_all(struct link *l, uint8_t *data, size_t len)
+{
+	while (len) {
+		ssize_t n = recv(l->fd, data, len, 0);
+		if (n == 0)
+			return -ECONNRESET;
+		if (n < 0 && errno != EAGAIN && errno != EINTR)
+			return -errno;
+		if (n < 0) {
+			int r = wait_for(l, POLLIN);
+			if (r != 0)
+				return r;
+			continue;
+		}
+		data += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+/* Reads one packet, and not a byte more. */
+static int read_packet(struct link *l)
+{
+	uint8_t header[MY_HEADER];
+	struct input in = {.data = header, .len = sizeof(header)};
+	struct my_header h;
+
+	int r = read_all(l, header, sizeof(header));
+	if (r != 0)
+		return r;
+	CHECK(my_header_read(&in, &h));
+	if (h.len > PACKET_MAX)
+		return -EPROTO;
+	l->packet.len = 0;
+	l->sequence = h.sequence;
+	uint8_t *at = buf_reserve(&l->packet, h.len + 1);
+	if (!at)
+		return -ENOMEM;
+	r = read_all(l, at, h.len);
+	if (r == 0)
+		l->packet.len = h.len;
+	return r;
+}
+
+/* --- connecting --- */
+
+/* 0 with l->fd, 1 when the time is over, or -errno. */
+static int connect_to(struct link *l, const struct sockaddr *address, socklen_t len)
+{
+	int on = 1, error = 0;
+	socklen_t size = sizeof(error);
+
+	l->fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (l->fd < 0)
+		return -errno;
+	if (address->sa_family != AF_UNIX) {
+		setsockopt(l->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+		setsockopt(l->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	}
+	if (connect(l->fd, address, len) == 0)
+		return 0;
+	if (errno != EINPROGRESS)
+		return -errno;
+	int r = wait_for(l, POLLOUT);
+	if (r == 0 && getsockopt(l->fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0)
+		return -errno;
+	return r == 0 ? -error : r;
+}
+
+/* --- logging in --- */
+
+static int shake_hands(struct link *l, struct handshake *h)
+{
+	enum handshake_outcome outcome = HANDSHAKE_MORE;
+	int r = 0;
+
+	while (r == 0 && outcome == HANDSHAKE_MORE) {
+		struct buf reply = {0};
+		r = read_packet(l);
+		if (r != 0)
+			break;
+		outcome = handshake_step(h, l->packet.data, l->packet.len, l->sequence, &reply);
+		if (reply.failed)
+			r = -ENOMEM;
+		else if (reply.len)
+			r = write_all(l, reply.data, reply.len);
+		buf_wipe(&reply);
+	}
+	if (r == 0 && outcome != HANDSHAKE_DONE)
+		r = 2;
+	return r;
+}
+
+/* Both statements in one go; 0, 2 with the server's error, or as read_packet(). */
+static int arm(struct link *l, struct handshake *h)
+{
+	static const char *const statements[] = {MYSQL_ARM_SQL, MYSQL_NAMES_SQL};
+	struct buf b = {0};
+	struct my_ok ok;
+
+	for (size_t i = 0; i < ARRAY_LEN(statements); i++) {
+		size_t offset = my_begin(&b, 0);
+		buf_u8(&b, MY_COM_QUERY);
+		buf_text(&b, statements[i]);
+		my_end(&b, offset);
+	}
+	int r = b.failed ? -ENOMEM : write_all(l, b.data, b.len);
+	buf_clear(&b);
+	for (size_t i = 0; r == 0 && i < ARRAY_LEN(statements); i++) {
+		r = read_packet(l);
+		if (r == 0 && my_error_read(l->packet.data, l->packet.len, &h->error))
+			r = 2;
+		else if (r == 0 && !my_ok_read(l->packet.data, l->packet.len, true, &ok))
+			r = -EPROTO;
+		else if (r == 0)
+			h->status = ok.status;
+	}
+	return r;
+}
+
+static bool copy_text(char **ret_copy, const char *text)
+{
+	*ret_copy = strdup(text);
+	return *ret_copy;
+}
+
+static int take_over(const struct dialling *d, const struct place *place, struct link *l,
+	const struct handshake *h, struct dialled *ret_dialled)
+{
+	struct mysql_handle *handle = calloc(1, sizeof(*handle));
+
+	if (!handle || url_copy(d->target->url, &handle->url) < 0 ||
+		!copy_text(&handle->version, h->version) || !copy_text(&handle->user, d->user) ||
+		!copy_text(&handle->password, d->password)) {
+		mysql_handle_free(handle);
+		return -ENOMEM;
+	}
+	handle->connection_id = h->connection_id;
+	handle->collation = h->collation;
+	handle->status = h->status;
+	handle->connect_timeout = d->target->connect_timeout;
+	text_copy(handle->address, sizeof(handle->address), place->address);
+	handle->port = place->port;
+	*ret_dialled = (struct dialled){.fd = l->fd, .handle = handle};
+	return 0;
+}
+
+static void explain(struct dialling *d, const struct place *place, int r, const struct handshake *h)
+{
+	if (r == 2) {
+		add_trouble(d, place, h->error.text);
+		d->final = h->error.code && is_final(h->error.code);
+	} else if (r == 1) {
+		add_trouble(d, place, "no answer within connect_timeout");
+	} else {
+		add_trouble(d, place, strerror(-r));
+	}
+}
+
+/* 0, 1 with more in d->trouble, or -ENOMEM. */
+static int try_place(struct dialling *d, const struct place *place, const struct sockaddr *address,
+	socklen_t len, struct dialled *ret_dialled)
+{
+	unsigned flavour = d->target->flavour;
+	struct handshake h = {.user = d->user,
+		.password = d->password,
+		.schema = d->target->url->dbname,
+		.wanted = (flavour & MY_FLAVOUR_FOUND_ROWS ? MY_FOUND_ROWS : 0) |
+			  (flavour & MY_FLAVOUR_LOCAL_FILES ? MY_LOCAL_FILES : 0),
+		.is_private = address->sa_family == AF_UNIX};
+	struct link l = {
+		.fd = -1, .deadline = clock_deadline(clock_usec(), d->target->connect_timeout)};
+
+	int r = connect_to(&l, address, len);
+	if (r == 0)
+		r = shake_hands(&l, &h);
+	if (r == 0)
+		r = arm(&l, &h);
+	if (r == 0)
+		r = take_over(d, place, &l, &h, ret_dialled);
+	buf_wipe(&l.packet);
+	if (r == 0)
+		return 0;
+	if (l.fd >= 0)
+		close(l.fd);
+	if (r == -ENOMEM)
+		return r;
+	explain(d, place, r, &h);
+	return 1;
+}
+
+/* --- hosts and addresses --- */
+
+static int try_socket(struct dialling *d, const char *path, struct dialled *ret_dialled)
+{
+	struct place place = {.host = path};
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+	text_copy(place.address, sizeof(place.address), path);
+	if (strlen(path) >= sizeof(address.sun_path)) {
+		add_trouble(d, &place, "the socket's path is too long");
+		return 1;
+	}
+	text_copy(address.sun_path, sizeof(address.sun_path), path);
+	return try_place(
+		d, &place, (const struct sockaddr *)&address, sizeof(address), ret_dialled);
+}
+
+static int try_host(struct dialling *d, const struct url_host *host, struct dialled *ret_dialled)
+{
+	struct place place = {.host = host->name, .port = host->port ? host->port : DEFAULT_PORT};
+	struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
+	struct addrinfo *list = NULL;
+	char port[8];
+	int r = 1;
+
+	if (host->name[0] == '/')
+		return try_socket(d, host->name, ret_dialled);
+	text_copy(place.address, sizeof(place.address), host->name);
+	snprintf(port, sizeof(port), "%u", place.port);
+	int failure = getaddrinfo(host->name, port, &hints, &list);
+	if (failure != 0) {
+		add_trouble(d, &place, gai_strerror(failure));
+		return 1;
+	}
+	for (const struct addrinfo *ai = list; ai && r == 1 && !d->final; ai = ai->ai_next) {
+		if (getnameinfo(ai->ai_addr, ai->ai_addrlen, place.address, sizeof(place.address),
+			    NULL, 0, NI_NUMERICHOST) == 0)
+			r = try_place(d, &place, ai->ai_addr, ai->ai_addrlen, ret_dialled);
+	}
+	freeaddrinfo(list);
+	return r;
+}
+
+static int refuse(struct dialling *d, struct refusal *ret_refusal, bool *ret_final)
+{
+	buf_u8(&d->trouble, 0);
+	refusal_set(ret_refusal, REASON_SERVER_UNREACHABLE,
+		d->trouble.failed ? NULL : (const char *)d->trouble.data);
+	*ret_final = d->final;
+	buf_clear(&d->trouble);
+	return 1;
+}
+
+int mysql_dial(const struct dial_target *target, struct dialled *ret_dialled,
+	struct refusal *ret_refusal, bool *ret_final)
+{
+	const struct url *url = target->url;
+	const char *socket_path = url_param(url, "unix_socket");
+	struct dialling d = {.target = target,
+		.user = url->user ? url->user : target->user,
+		.password = url->user ? url->password : target->password};
+	int r = 1;
+
+	d.user = d.user ? d.user : "";
+	d.password = d.password ? d.password : "";
+	enum secret_kind kind = secret_kind(d.password);
+	if (!url->user && (kind == SECRET_NATIVE || kind == SECRET_CACHING_SHA2 ||
+				  kind == SECRET_SCRAM || kind == SECRET_MD5)) {
+		buf_printf(&d.trouble,
+			"user \"%.60s\" has no plain password in the configuration, which a URL "
+			"without a user needs",
+			d.user);
+		d.final = true;
+	} else if (socket_path) {
+		r = try_socket(&d, socket_path, ret_dialled);
+	} else {
+		for (size_t i = 0; r == 1 && !d.final && i < url->n_hosts; i++)
+			r = try_host(&d, &url->hosts[i], ret_dialled);
+	}
+	if (r == 1)
+		return refuse(&d, ret_refusal, ret_final);
+	buf_clear(&d.trouble);
+	return r;
+}
+
+/* --- the end --- */
+
+static void wipe(char *text)
+{
+	if (text)
+		explicit_bzero(text, strlen(text));
+	free(text);
+}
+
+void mysql_handle_free(struct mysql_handle *handle)
+{
+	if (!handle)
+		return;
+	url_clear(&handle->url);
+	free(handle->version);
+	free(handle->user);
+	wipe(handle->password);
+	buf_clear(&handle->settings);
+	free(handle);
+}
+
+void mysql_dialled_free(struct dialled *dialled)
+{
+	static const uint8_t quit[] = {1, 0, 0, 0, MY_COM_QUIT};
+
+	if (!dialled->handle)
+		return;
+	ssize_t sent = send(dialled->fd, quit, sizeof(quit), MSG_NOSIGNAL);
+	(void)sent; /* a courtesy */
+	mysql_handle_free(dialled->handle);
+	close(dialled->fd);
+	dialled->handle = NULL;
+}

@@ -1,0 +1,55 @@
+/*
+ * Opening server connections: the handshake is weir's own (handshake.c), in straight-line code for
+ * threads that may block.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "config/url.h"
+#include "proto/proto.h"
+#include "util/bytes.h"
+#include "util/check.h"
+
+/* utf8mb4_general_ci, which every server of these days knows. */
+#define MYSQL_COLLATION 45
+
+/* What every connection is told when it is new, and again after a reset: to say in its answers what
+ * changes in the session. Transactions are seen in the status flags; their tracking would raise the
+ * flag of a change with every first read. */
+#define MYSQL_ARM_SQL                                                                              \
+	"SET SESSION session_track_system_variables='*', session_track_state_change=ON, "          \
+	"session_track_schema=ON, session_track_transaction_info='OFF'"
+#define MYSQL_NAMES_SQL "SET NAMES utf8mb4 COLLATE utf8mb4_general_ci"
+
+/* A connection that is logged in: struct dialled's handle. */
+struct mysql_handle {
+	uint32_t connection_id; /* the server's */
+	char *version;          /* as the server spells it */
+	uint8_t collation;      /* the server's own */
+	uint16_t status;        /* of the last answer */
+	struct url url;         /* what cancelling needs: where, and as whom */
+	char *user, *password;
+	usec_t connect_timeout;
+	char address[128]; /* numeric, or a socket's path */
+	uint16_t port;     /* 0: a socket's path */
+	/* Packed by another worker: what is set on it, name NUL value NUL ... */
+	struct buf settings;
+};
+
+/* True if weir knows the URL's parameters. Otherwise says in `ret_problem` which one is wrong and
+ * what is allowed. Does not block. */
+bool mysql_url_check(const struct url *url, struct buf *ret_problem);
+
+/* Opens and logs in: host after host, address after address, each for at most connect_timeout.
+ * Blocks: for dialler threads. 0 with *ret_dialled, 1 with *ret_refusal and *ret_final (see
+ * proto.h), or -errno. */
+MUST_USE int mysql_dial(const struct dial_target *target, struct dialled *ret_dialled,
+	struct refusal *ret_refusal, bool *ret_final);
+
+/* Ends a connection that nobody took, with a farewell. Does not block. */
+void mysql_dialled_free(struct dialled *dialled);
+
+/* Frees the handle; the descriptor is the caller's. NULL is fine. */
+void mysql_handle_free(struct mysql_handle *handle);

@@ -1,0 +1,541 @@
+/*
+ * Prepared statements. A client's ids are its own; a server connection has each statement under the
+ * server's id, prepared when it is first wanted there. Texts are compared with all that their
+ * meaning depends on. Called by front.c and back.c.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/mysql/state.h"
+#include "util/text.h"
+
+/* "Give me the last one": what MariaDB's clients send to prepare and execute in one go. */
+#define LAST_PREPARED 0xffffffffu
+
+#define EXECUTE_HEAD   10 /* command, id, flags, iterations */
+#define LONG_DATA_HEAD 7  /* command, id, parameter */
+
+#define ERROR_UNKNOWN_STATEMENT 1243
+#define ERROR_NO_CURSOR         1421
+
+/* --- a client's ids --- */
+
+static bool id_equal(const struct map_node *node, const void *key)
+{
+	return container_of(node, struct my_client_statement, node)->id == *(const uint32_t *)key;
+}
+
+static struct my_client_statement *find(const struct my_front *front, uint32_t id)
+{
+	if (id == LAST_PREPARED)
+		id = front->last_statement_id;
+	struct map_node *node = map_find(&front->statements, id, id_equal, &id);
+
+	return node ? container_of(node, struct my_client_statement, node) : NULL;
+}
+
+static void forget(struct my_front *front, struct my_client_statement *cs)
+{
+	map_remove(&front->statements, &cs->node);
+	statement_unref(cs->statement);
+	free(cs->types);
+	free(cs);
+}
+
+void my_client_statements_clear(struct my_front *front)
+{
+	struct map_node *node;
+
+	while ((node = map_next(&front->statements, NULL)))
+		forget(front, container_of(node, struct my_client_statement, node));
+	map_clear(&front->statements);
+}
+
+/* A statement under two ids has two cursors and two sets of long data. */
+static bool has_already(const struct my_front *front, const struct statement *statement)
+{
+	struct map_node *node;
+
+	map_for_each (node, &front->statements) {
+		if (container_of(node, struct my_client_statement, node)->statement == statement)
+			return true;
+	}
+	return false;
+}
+
+static void id_text(const struct my_client_statement *cs, char ret_text[16])
+{
+	snprintf(ret_text, 16, "%u", cs->id);
+}
+
+/* --- the table's statements --- */
+
+/* The key is the text, a NUL, and what its meaning depends on. */
+static bool examine(void *arg, const uint8_t *body, size_t len, void **ret_effects)
+{
+	struct my_scan *scan = malloc(sizeof(*scan));
+	struct my_effects *effects = NULL;
+
+	if (!scan)
+		return false;
+	my_scan_init(scan, false);
+	my_scan_feed(scan, (const char *)body, strnlen((const char *)body, len));
+	my_scan_end(scan);
+	size_t size = strlen(scan->name) + 1;
+	effects = malloc(sizeof(*effects) + size);
+	if (effects) {
+		effects->found = scan->found;
+		memcpy(effects->name, scan->name, size);
+	}
+	free(scan);
+	*ret_effects = effects;
+	return effects != NULL;
+}
+
+void my_statements_init(struct statements *table)
+{
+	statements_init(table, examine, free, NULL);
+}
+
+static void write_key(struct buf *b, const struct my_front *front, const char *text, size_t len)
+{
+	static const char *const names[] = {
+		MY_SCHEMA, "sql_mode", "character_set_client", "collation_connection"};
+
+	buf_put(b, text, len);
+	buf_u8(b, 0);
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		const char *value = settings_get(front->settings, names[i]);
+		buf_cstr(b, value ? value : "");
+	}
+}
+
+/* --- what a server connection has --- */
+
+static void close_on_server(struct output *to_server, uint32_t id)
+{
+	uint8_t bytes[] = {
+		(uint8_t)id, (uint8_t)(id >> 8), (uint8_t)(id >> 16), (uint8_t)(id >> 24)};
+
+	my_send_command(to_server, MY_COM_STMT_CLOSE, bytes, sizeof(bytes));
+}
+
+static bool is_in_use(const struct my_back *back)
+{
+	struct list *link;
+
+	list_for_each (link, &back->pins) {
+		enum my_pin_kind kind = list_entry(link, struct my_pin, link)->kind;
+		if (kind == MY_PIN_CURSOR || kind == MY_PIN_LONG_DATA)
+			return true;
+	}
+	return false;
+}
+
+bool my_stmt_prepared(struct my_back *back, struct statement *statement, const uint8_t *payload,
+	size_t limit, struct output *to_server)
+{
+	struct reader r;
+	uint64_t evicted;
+
+	reader_init(&r, payload, 5);
+	reader_u8(&r);
+	uint32_t id = reader_u32le(&r);
+	back->base.n_server_parses++;
+	if (prepared_use(&back->prepared, statement)) {
+		/* The client has prepared what is there already: once is enough. */
+		close_on_server(to_server, id);
+		return true;
+	}
+	if (prepared_add(&back->prepared, statement) < 0)
+		return false;
+	prepared_find(&back->prepared, statement)->number = id;
+	struct statement *old =
+		is_in_use(back) ? NULL
+				: prepared_evict(&back->prepared, limit ? limit : 1, &evicted);
+	if (old)
+		close_on_server(to_server, (uint32_t)evicted);
+	statement_unref(old);
+	return true;
+}
+
+bool my_stmt_hand_out(struct my_front *front, struct statement *statement, const uint8_t *packet,
+	size_t size, struct output *to_client)
+{
+	struct my_client_statement *cs = calloc(1, sizeof(*cs));
+	struct reader r;
+
+	if (!cs)
+		return false;
+	reader_init(&r, packet + MY_HEADER, size - MY_HEADER);
+	reader_bytes(&r, 7);
+	cs->n_parameters = reader_u16le(&r);
+	cs->id = ++front->last_statement_id;
+	if (map_insert(&front->statements, &cs->node, cs->id) < 0) {
+		free(cs);
+		return false;
+	}
+	cs->statement = statement_ref(statement);
+	uint8_t *at = output_space(to_client, size);
+	if (at) {
+		memcpy(at, packet, size);
+		for (unsigned i = 0; i < 4; i++)
+			at[MY_HEADER + 1 + i] = (uint8_t)(cs->id >> 8 * i);
+	}
+	return true;
+}
+
+/* Prepares `statement` on the server connection if it is not yet. False: its answer, or the
+ * connection, is to be waited for, or it was refused: see *ret_step. */
+static bool ensure_prepared(
+	struct my_pass *p, struct statement *statement, uint32_t *ret_id, struct my_step *ret_step)
+{
+	struct my_back *back = p->back;
+
+	*ret_step = my_need_server(p);
+	if (ret_step->stop)
+		return false;
+	struct prepared *prepared = prepared_use(&back->prepared, statement);
+	if (prepared) {
+		*ret_id = (uint32_t)prepared->number;
+		return true;
+	}
+	if (back->prepare_error.code) {
+		struct my_error error = back->prepare_error;
+		back->prepare_error.code = 0;
+		*ret_step = my_answer_error(p, error.code, error.sqlstate, error.text);
+		return false;
+	}
+	my_send_command(p->to_server, MY_COM_STMT_PREPARE, statement->body,
+		strnlen((const char *)statement->body, statement->len));
+	my_back_expect(back, (struct my_expectation){.kind = MY_EXPECT_PREPARE,
+				     .shape = SHAPE_PREPARE,
+				     .statement = statement_ref(statement)});
+	*ret_step = MY_STEP_STOP(FRONT_WAIT);
+	return false;
+}
+
+/* --- the commands --- */
+
+static struct my_step out_of_memory(struct my_pass *p)
+{
+	return MY_STEP_STOP(my_front_end(p->front, REASON_OUT_OF_MEMORY, NULL, p->to_client));
+}
+
+static struct my_step unknown(struct my_pass *p, uint32_t id, const char *command)
+{
+	char text[120];
+
+	snprintf(text, sizeof(text), "Unknown prepared statement handler (%u) given to %s", id,
+		command);
+	return my_answer_error(p, ERROR_UNKNOWN_STATEMENT, "HY000", text);
+}
+
+static struct my_step malformed(struct my_pass *p)
+{
+	return my_answer_error(p, 1835, "HY000", "Malformed communication packet.");
+}
+
+/* The statement that the command at hand is about. False: the step says why there is none. */
+static bool find_target(struct my_pass *p, size_t head, const char *command,
+	struct my_client_statement **ret_cs, struct my_step *ret_step)
+{
+	struct reader r;
+
+	if (p->h.len < head) {
+		*ret_step = malformed(p);
+		return false;
+	}
+	if (p->in->len < MY_HEADER + head) {
+		*ret_step = MY_STEP_STOP(FRONT_MORE);
+		return false;
+	}
+	reader_init(&r, p->in->data + MY_HEADER + 1, 4);
+	uint32_t id = reader_u32le(&r);
+	*ret_cs = find(p->front, id);
+	if (*ret_cs)
+		return true;
+	if (command)
+		*ret_step = unknown(p, id, command);
+	else {
+		my_drop(p);
+		*ret_step = MY_STEP_ON;
+	}
+	return false;
+}
+
+struct my_step my_stmt_prepare(struct my_pass *p)
+{
+	struct my_front *front = p->front;
+	struct refusal refusal;
+	struct buf key = {0};
+
+	if (p->h.len == MY_PACKET_FULL) {
+		refusal_set(&refusal, REASON_TOO_LARGE, "a prepared statement's text");
+		return my_answer_refusal(p, &refusal);
+	}
+	if (!my_is_whole(p))
+		return MY_STEP_STOP(FRONT_MORE);
+	struct my_step step = my_need_server(p);
+	if (step.stop)
+		return step;
+	write_key(&key, front, (const char *)p->in->data + MY_HEADER + 1, p->h.len - 1);
+	struct statement *statement =
+		key.failed ? NULL : statement_get(&front->worker->statements, key.data, key.len);
+	if (statement && has_already(front, statement)) {
+		statement_unref(statement);
+		buf_printf(&key, "client %u statement %u", front->base.key.id,
+			front->last_statement_id + 1);
+		statement = key.failed
+				    ? NULL
+				    : statement_get(&front->worker->statements, key.data, key.len);
+	}
+	buf_clear(&key);
+	if (!statement)
+		return out_of_memory(p);
+	my_forward_from(p, 0);
+	my_expect_answer(p, SHAPE_PREPARE);
+	p->back->expected[p->back->n_expected - 1].statement = statement;
+	p->back->base.n_client_parses++;
+	return MY_STEP_ON;
+}
+
+/* Writes the packet's first `head` bytes of payload with the server's id in place of the client's,
+ * and passes the rest on. */
+static void forward_with_id(struct my_pass *p, uint32_t id, size_t head)
+{
+	uint8_t *at = output_space(p->to_server, MY_HEADER + head);
+
+	if (at) {
+		memcpy(at, p->in->data, MY_HEADER + head);
+		for (unsigned i = 0; i < 4; i++)
+			at[MY_HEADER + 1 + i] = (uint8_t)(id >> 8 * i);
+	}
+	my_forward_from(p, MY_HEADER + head);
+}
+
+/* Where the types of the parameters stand in the EXECUTE at hand. */
+struct parameters {
+	size_t flag_at; /* new_params_bound_flag's offset in the payload; 0: there are no parameters
+			 */
+	bool bound;     /* the types follow it */
+	size_t types_len;
+};
+
+/* False: more of the packet is needed, or it is malformed (*ret_bad). */
+static bool read_parameters(struct my_pass *p, const struct my_client_statement *cs,
+	struct parameters *ret, bool *ret_bad)
+{
+	size_t n = cs->n_parameters;
+	const uint8_t *payload = p->in->data + MY_HEADER;
+
+	*ret = (struct parameters){0};
+	*ret_bad = false;
+	if (!n)
+		return true;
+	ret->flag_at = EXECUTE_HEAD + (n + 7) / 8;
+	ret->types_len = 2 * n;
+	size_t needed = ret->flag_at + 1;
+	if (p->h.len >= needed && p->in->len >= MY_HEADER + needed) {
+		ret->bound = payload[ret->flag_at] == 1;
+		needed += ret->bound ? ret->types_len : 0;
+	}
+	*ret_bad = p->h.len < needed;
+	return p->in->len >= MY_HEADER + needed;
+}
+
+static bool keep_types(
+	struct my_pass *p, struct my_client_statement *cs, const struct parameters *q)
+{
+	if (!q->bound)
+		return true;
+	if (!cs->types)
+		cs->types = malloc(q->types_len);
+	if (!cs->types)
+		return false;
+	memcpy(cs->types, p->in->data + MY_HEADER + q->flag_at + 1, q->types_len);
+	return true;
+}
+
+/* The client sends the types once; a server connection may have been told others since. */
+static void forward_with_types(struct my_pass *p, uint32_t id, const struct parameters *q,
+	const struct my_client_statement *cs)
+{
+	size_t len = p->h.len + q->types_len;
+	uint8_t *at = output_space(p->to_server, MY_HEADER + q->flag_at + 1 + q->types_len);
+
+	if (at) {
+		memcpy(at, p->in->data, MY_HEADER + q->flag_at);
+		at[0] = (uint8_t)len;
+		at[1] = (uint8_t)(len >> 8);
+		at[2] = (uint8_t)(len >> 16);
+		for (unsigned i = 0; i < 4; i++)
+			at[MY_HEADER + 1 + i] = (uint8_t)(id >> 8 * i);
+		at[MY_HEADER + q->flag_at] = 1;
+		memcpy(at + MY_HEADER + q->flag_at + 1, cs->types, q->types_len);
+	}
+	my_forward_from(p, MY_HEADER + q->flag_at + 1);
+}
+
+static bool keep_effects(struct my_front *front, const struct my_effects *effects)
+{
+	front->found = effects->found;
+	if (!front->found_name && !effects->name[0])
+		return true;
+	free(front->found_name);
+	front->found_name = strdup(effects->name);
+	return front->found_name;
+}
+
+struct my_step my_stmt_execute(struct my_pass *p)
+{
+	struct my_front *front = p->front;
+	struct my_client_statement *cs;
+	struct parameters parameters;
+	struct refusal refusal;
+	struct my_step step;
+	uint32_t id;
+	bool bad;
+
+	if (!find_target(p, EXECUTE_HEAD, "mysqld_stmt_execute", &cs, &step))
+		return step;
+	if (!read_parameters(p, cs, &parameters, &bad))
+		return bad ? malformed(p) : MY_STEP_STOP(FRONT_MORE);
+	bool splice = parameters.flag_at && !parameters.bound && cs->types;
+	if (cs->spoilt || (splice && p->h.len + parameters.types_len >= MY_PACKET_FULL)) {
+		refusal_set(&refusal, REASON_TOO_LARGE, "a parameter of a prepared statement");
+		return my_answer_refusal(p, &refusal);
+	}
+	if (!keep_types(p, cs, &parameters) || !keep_effects(front, cs->statement->effects))
+		return out_of_memory(p);
+	if (!ensure_prepared(p, cs->statement, &id, &step))
+		return step;
+	bool wants_cursor = p->in->data[MY_HEADER + 5] != 0;
+	if (splice)
+		forward_with_types(p, id, &parameters, cs);
+	else
+		forward_with_id(p, id, EXECUTE_HEAD);
+	my_expect_answer(p, SHAPE_RESULTS);
+	struct my_expectation *e = &p->back->expected[p->back->n_expected - 1];
+	e->wants_cursor = wants_cursor;
+	if (p->back->n_expected == 1)
+		p->back->follow.wants_cursor = wants_cursor;
+	front->running = cs;
+	p->back->base.n_binds++;
+	return MY_STEP_ON;
+}
+
+struct my_step my_stmt_long_data(struct my_pass *p)
+{
+	struct my_client_statement *cs;
+	struct my_step step;
+	uint32_t id;
+	char name[16];
+
+	/* There is no answer to this command, an error included. */
+	if (!find_target(p, LONG_DATA_HEAD, NULL, &cs, &step))
+		return step;
+	p->front->running = cs;
+	if (!ensure_prepared(p, cs->statement, &id, &step))
+		return step;
+	id_text(cs, name);
+	my_pin_add(p->back, MY_PIN_LONG_DATA, name);
+	cs->long_data = true;
+	forward_with_id(p, id, LONG_DATA_HEAD);
+	return MY_STEP_ON;
+}
+
+static void end_pins(struct my_back *back, struct my_client_statement *cs)
+{
+	char name[16];
+
+	id_text(cs, name);
+	if (cs->cursor)
+		my_pin_end(back, MY_PIN_CURSOR, name);
+	if (cs->long_data)
+		my_pin_end(back, MY_PIN_LONG_DATA, name);
+	cs->cursor = cs->long_data = false;
+}
+
+struct my_step my_stmt_close(struct my_pass *p)
+{
+	struct my_client_statement *cs;
+	struct my_step step;
+
+	if (!find_target(p, 5, NULL, &cs, &step))
+		return step;
+	/* The server's copy stays for whoever has the same statement, unless it is in use. */
+	struct prepared *prepared = p->back && (cs->cursor || cs->long_data)
+					    ? prepared_find(&p->back->prepared, cs->statement)
+					    : NULL;
+	if (prepared) {
+		close_on_server(p->to_server, (uint32_t)prepared->number);
+		prepared_remove(&p->back->prepared, cs->statement);
+		end_pins(p->back, cs);
+	}
+	forget(p->front, cs);
+	my_drop(p);
+	return MY_STEP_ON;
+}
+
+struct my_step my_stmt_reset(struct my_pass *p)
+{
+	struct my_client_statement *cs;
+	struct my_step step;
+	uint32_t id;
+
+	if (!find_target(p, 5, "mysqld_stmt_reset", &cs, &step))
+		return step;
+	cs->spoilt = false;
+	if (!p->back || !(cs->cursor || cs->long_data))
+		return my_answer_ok(p);
+	if (!ensure_prepared(p, cs->statement, &id, &step))
+		return step;
+	forward_with_id(p, id, 5);
+	my_expect_answer(p, SHAPE_SIMPLE);
+	p->front->running = cs;
+	return MY_STEP_ON;
+}
+
+struct my_step my_stmt_fetch(struct my_pass *p)
+{
+	struct my_client_statement *cs;
+	struct my_step step;
+	uint32_t id;
+	char text[80];
+
+	if (!find_target(p, 9, "mysqld_stmt_fetch", &cs, &step))
+		return step;
+	if (!p->back || !cs->cursor) {
+		snprintf(text, sizeof(text), "The statement (%u) has no open cursor.", cs->id);
+		return my_answer_error(p, ERROR_NO_CURSOR, "HY000", text);
+	}
+	if (!ensure_prepared(p, cs->statement, &id, &step))
+		return step;
+	forward_with_id(p, id, 9);
+	my_expect_answer(p, SHAPE_ROWS);
+	p->front->running = cs;
+	return MY_STEP_ON;
+}
+
+void my_stmt_done(struct my_front *front, struct my_back *back, const struct follow *f, bool ok)
+{
+	struct my_client_statement *cs = front->running;
+	char name[16];
+
+	front->running = NULL;
+	if (!cs)
+		return;
+	bool ends = front->command == MY_COM_STMT_FETCH
+			    ? f->last_row_sent || !ok
+			    : front->command == MY_COM_STMT_RESET ||
+				      front->command == MY_COM_STMT_EXECUTE;
+	if (ends)
+		end_pins(back, cs);
+	if (f->cursor_open) {
+		id_text(cs, name);
+		cs->cursor = true;
+		my_pin_add(back, MY_PIN_CURSOR, name);
+	}
+}

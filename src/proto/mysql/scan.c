@@ -1,0 +1,598 @@
+/*
+ * The lexer, and the little it knows of statements. Used by front.c and statements.c. Words are
+ * folded to lower case.
+ */
+#include "proto/mysql/scan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "util/check.h"
+#include "util/text.h"
+
+enum lex_state {
+	LEX_NORMAL,
+	LEX_WORD,
+	LEX_STRING,       /* in '...', "..." or `...`: see `quote` */
+	LEX_STRING_QUOTE, /* behind a quote in it: its end, or a doubled one */
+	LEX_STRING_ESCAPE,
+	LEX_AT,
+	LEX_DASH,
+	LEX_DASH_DASH, /* a comment if a blank follows */
+	LEX_LINE,
+	LEX_SLASH,
+	LEX_BLOCK_FIRST, /* behind the two bytes that open a comment: is it executed? */
+	LEX_BLOCK_M,
+	LEX_BLOCK_VERSION,
+	LEX_BLOCK,
+	LEX_BLOCK_STAR,
+	LEX_STAR, /* in an executed comment: its end? */
+};
+
+enum token_kind { TOKEN_WORD, TOKEN_QUOTED, TOKEN_MARK };
+
+/* Words that matter wherever they stand, if a parenthesis follows. */
+static const struct {
+	const char *name;
+	uint32_t found;
+} functions[] = {
+	{"get_lock", SCAN_GET_LOCK},
+	{"service_get_read_locks", SCAN_GET_LOCK},
+	{"service_get_write_locks", SCAN_GET_LOCK},
+	{"release_all_locks", SCAN_RELEASE_LOCKS},
+	{"last_insert_id", SCAN_LAST_INSERT_ID},
+	{"row_count", SCAN_ROW_COUNT},
+	{"found_rows", SCAN_ROW_COUNT},
+};
+
+/* System variables that are read behind @@. */
+static const struct {
+	const char *name;
+	uint32_t found;
+} variables[] = {
+	{"identity", SCAN_LAST_INSERT_ID},
+	{"last_insert_id", SCAN_LAST_INSERT_ID},
+	{"warning_count", SCAN_DIAGNOSTICS},
+	{"error_count", SCAN_DIAGNOSTICS},
+};
+
+/* Variables whose setting cannot be repeated on another connection. */
+static const char *const pinning_variables[] = {"timestamp", "insert_id", "sql_log_bin",
+	"sql_log_off", "gtid_next", "gtid_seq_no", "gtid_domain_id", "server_id",
+	"skip_replication", "pseudo_thread_id", "pseudo_slave_mode", "pseudo_replica_mode",
+	"rand_seed1", "rand_seed2", "debug_sync", "original_commit_timestamp"};
+
+static bool token_is(const struct my_scan *s, unsigned index, const char *word)
+{
+	return index < s->n_tokens && index < SCAN_TOKENS_MAX &&
+	       s->tokens[index].kind != TOKEN_QUOTED && strcmp(s->tokens[index].text, word) == 0;
+}
+
+/* The first token from `at` on that is this word, or SCAN_TOKENS_MAX. */
+static unsigned find_token(const struct my_scan *s, unsigned at, const char *word)
+{
+	while (at < SCAN_TOKENS_MAX && !token_is(s, at, word))
+		at++;
+	return at;
+}
+
+/* --- statements --- */
+
+static void end_set(struct my_scan *s)
+{
+	bool is_next = token_is(s, 1, "transaction");
+
+	s->found |= SCAN_SET;
+	/* Without SESSION, the form with @@ is about the next transaction only. */
+	if (token_is(s, 1, "@@") &&
+		(token_is(s, 2, "transaction_isolation") || token_is(s, 2, "tx_isolation") ||
+			token_is(s, 2, "transaction_read_only") || token_is(s, 2, "tx_read_only")))
+		is_next = true;
+	if (is_next)
+		s->found |= SCAN_SET_TRANSACTION;
+	if (token_is(s, 1, "role") || token_is(s, 1, "password"))
+		s->found |= SCAN_SET_PINS;
+	if (token_is(s, 1, "statement"))
+		s->found |= SCAN_SET_STATEMENT;
+	unsigned collate = find_token(s, 3, "collate");
+	if (token_is(s, 1, "names") && collate + 1 < SCAN_TOKENS_MAX) {
+		s->found |= SCAN_NAMES_COLLATE;
+		text_copy(s->name, sizeof(s->name), s->tokens[collate + 1].text);
+	}
+	if (s->n_tokens == 4 && token_is(s, 1, "autocommit") && token_is(s, 2, "=")) {
+		if (token_is(s, 3, "0") || token_is(s, 3, "off"))
+			s->exact = EXACT_AUTOCOMMIT_OFF;
+		else if (token_is(s, 3, "1") || token_is(s, 3, "on"))
+			s->exact = EXACT_AUTOCOMMIT_ON;
+	}
+}
+
+static void end_flush(struct my_scan *s)
+{
+	for (unsigned i = 1; i < SCAN_TOKENS_MAX; i++) {
+		if (token_is(s, i, "lock") || token_is(s, i, "export"))
+			s->found |= SCAN_LOCK;
+	}
+	/* Names of tables in between may be many. */
+	if (s->n_tokens > SCAN_TOKENS_MAX)
+		s->found |= SCAN_LOCK;
+}
+
+/* The table's name behind TABLE [IF [NOT] EXISTS] [schema.]. */
+static void table_name(struct my_scan *s, unsigned at)
+{
+	while (token_is(s, at, "if") || token_is(s, at, "not") || token_is(s, at, "exists"))
+		at++;
+	if (token_is(s, at + 1, "."))
+		at += 2;
+	text_copy(s->name, sizeof(s->name), at < SCAN_TOKENS_MAX ? s->tokens[at].text : "");
+}
+
+static void end_create(struct my_scan *s)
+{
+	unsigned table = find_token(s, 1, "table");
+
+	if (table < 5 && token_is(s, table - 1, "temporary")) {
+		s->found |= SCAN_TEMPORARY;
+		table_name(s, table + 1);
+	}
+}
+
+static void end_drop(struct my_scan *s)
+{
+	unsigned table = find_token(s, 1, "table");
+
+	if (token_is(s, 1, "prepare")) {
+		s->found |= SCAN_DEALLOCATE;
+	} else if (table <= 2) {
+		s->found |= SCAN_DROP;
+		table_name(s, table + 1);
+	}
+}
+
+static void end_select(struct my_scan *s)
+{
+	bool is_call = s->n_tokens == 4 && token_is(s, 2, "(") && token_is(s, 3, ")");
+	bool is_variable = s->n_tokens == 3 && token_is(s, 1, "@@");
+
+	if (is_call && token_is(s, 1, "last_insert_id"))
+		s->exact = EXACT_LAST_INSERT_ID;
+	else if (is_call && token_is(s, 1, "row_count"))
+		s->exact = EXACT_ROW_COUNT;
+	else if (is_call && token_is(s, 1, "found_rows"))
+		s->exact = EXACT_FOUND_ROWS;
+	else if (is_call && token_is(s, 1, "connection_id"))
+		s->exact = EXACT_CONNECTION_ID;
+	else if (is_variable && (token_is(s, 2, "identity") || token_is(s, 2, "last_insert_id")))
+		s->exact = EXACT_LAST_INSERT_ID;
+	else if (is_variable && token_is(s, 2, "warning_count"))
+		s->exact = EXACT_COUNT_WARNINGS;
+}
+
+static void end_show(struct my_scan *s)
+{
+	bool counts = token_is(s, 1, "count");
+
+	if (token_is(s, 1, "warnings") || token_is(s, 1, "errors") || counts)
+		s->found |= SCAN_DIAGNOSTICS;
+	if (s->n_tokens == 2 && token_is(s, 1, "warnings"))
+		s->exact = EXACT_SHOW_WARNINGS;
+	else if (s->n_tokens == 2 && token_is(s, 1, "errors"))
+		s->exact = EXACT_SHOW_ERRORS;
+	else if (s->n_tokens == 6 && counts && token_is(s, 5, "warnings"))
+		s->exact = EXACT_COUNT_WARNINGS;
+}
+
+static void end_kill(struct my_scan *s)
+{
+	bool query = token_is(s, 1, "query");
+	unsigned at = query || token_is(s, 1, "connection") ? 2 : 1;
+	char *end;
+
+	if (s->n_tokens != at + 1 || s->tokens[at].kind != TOKEN_WORD)
+		return;
+	s->number = strtoull(s->tokens[at].text, &end, 10);
+	if (!*end)
+		s->exact = query ? EXACT_KILL_QUERY : EXACT_KILL;
+}
+
+static void end_transaction(struct my_scan *s, enum scan_exact exact)
+{
+	if (token_is(s, 1, "to") || token_is(s, 2, "to"))
+		return; /* ROLLBACK TO a savepoint */
+	s->found |= SCAN_ENDS;
+	if (s->n_tokens == 1 || (s->n_tokens == 2 && token_is(s, 1, "work")))
+		s->exact = exact;
+}
+
+static void end_backup(struct my_scan *s)
+{
+	s->found |= token_is(s, 2, "end") ? SCAN_UNLOCK : SCAN_LOCK;
+}
+
+static void end_handler(struct my_scan *s)
+{
+	if (find_token(s, 2, "open") < SCAN_TOKENS_MAX)
+		s->found |= SCAN_HANDLER;
+}
+
+static void end_by_first_word(struct my_scan *s)
+{
+	if (token_is(s, 0, "select"))
+		end_select(s);
+	else if (token_is(s, 0, "set"))
+		end_set(s);
+	else if (token_is(s, 0, "commit"))
+		end_transaction(s, EXACT_COMMIT);
+	else if (token_is(s, 0, "rollback"))
+		end_transaction(s, EXACT_ROLLBACK);
+	else if (token_is(s, 0, "show"))
+		end_show(s);
+	else if (token_is(s, 0, "create"))
+		end_create(s);
+	else if (token_is(s, 0, "drop"))
+		end_drop(s);
+	else if (token_is(s, 0, "lock"))
+		s->found |= SCAN_LOCK;
+	else if (token_is(s, 0, "unlock"))
+		s->found |= SCAN_UNLOCK;
+	else if (token_is(s, 0, "flush"))
+		end_flush(s);
+	else if (token_is(s, 0, "backup"))
+		end_backup(s);
+	else if (token_is(s, 0, "handler"))
+		end_handler(s);
+	else if (token_is(s, 0, "savepoint"))
+		s->found |= SCAN_SAVEPOINT;
+	else if (token_is(s, 0, "prepare"))
+		s->found |= SCAN_PREPARE;
+	else if (token_is(s, 0, "deallocate"))
+		s->found |= SCAN_DEALLOCATE;
+	else if (token_is(s, 0, "get"))
+		s->found |= SCAN_DIAGNOSTICS;
+	else if (token_is(s, 0, "kill"))
+		end_kill(s);
+}
+
+static void end_statement(struct my_scan *s)
+{
+	if (s->n_tokens) {
+		end_by_first_word(s);
+		if (++s->n_statements > 1)
+			s->exact = EXACT_NONE;
+	}
+	s->n_tokens = 0;
+	s->pending = 0;
+	s->is_system = false;
+}
+
+/* --- tokens --- */
+
+static void set_word(struct my_scan *s, const char *word)
+{
+	for (size_t i = 0; i < ARRAY_LEN(pinning_variables); i++) {
+		if (strcmp(word, pinning_variables[i]) == 0)
+			s->found |= SCAN_SET_PINS;
+	}
+	if (text_starts_with(word, "session_track_"))
+		s->found |= SCAN_SET_TRACKING;
+}
+
+static void plain_word(struct my_scan *s, const char *word)
+{
+	if (s->is_system) {
+		for (size_t i = 0; i < ARRAY_LEN(variables); i++) {
+			if (strcmp(word, variables[i].name) == 0)
+				s->found |= variables[i].found;
+		}
+	}
+	/* All that matter begin with one of these. */
+	if (strchr("fglrs", word[0])) {
+		for (size_t i = 0; i < ARRAY_LEN(functions); i++) {
+			if (strcmp(word, functions[i].name) == 0)
+				s->pending = functions[i].found;
+		}
+		if (strcmp(word, "sql_calc_found_rows") == 0)
+			s->found |= SCAN_CALC_FOUND_ROWS;
+	}
+	if (token_is(s, 0, "set"))
+		set_word(s, word);
+}
+
+static void add_token(struct my_scan *s, enum token_kind kind, const char *text)
+{
+	uint32_t called = kind == TOKEN_MARK && *text == '(' ? s->pending : 0;
+
+	s->found |= called;
+	s->pending = 0;
+	if (s->n_tokens < SCAN_TOKENS_MAX) {
+		s->tokens[s->n_tokens].kind = (uint8_t)kind;
+		text_copy(s->tokens[s->n_tokens].text, SCAN_WORD_MAX, text);
+	}
+	s->n_tokens++;
+	if (kind == TOKEN_WORD)
+		plain_word(s, text);
+	/* @@session.name: the name is still to come. */
+	bool is_scope = strcmp(text, "session") == 0 || strcmp(text, "local") == 0 ||
+			strcmp(text, "global") == 0 || strcmp(text, ".") == 0 ||
+			strcmp(text, "@@") == 0;
+	s->is_system = s->is_system && is_scope;
+	s->was_quoted = kind == TOKEN_QUOTED;
+	s->adjacent = true;
+}
+
+static void end_text(struct my_scan *s, enum token_kind kind)
+{
+	s->text[s->len] = 0;
+	s->state = LEX_NORMAL;
+	add_token(s, kind, s->text);
+}
+
+/* --- characters --- */
+
+static bool is_word(unsigned char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+	       c == '_' || c == '$' || c >= 0x80;
+}
+
+static bool is_blank(char c)
+{
+	return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+static void add_text(struct my_scan *s, char c)
+{
+	if (s->len < SCAN_WORD_MAX - 1)
+		s->text[s->len++] = c >= 'A' && c <= 'Z' ? (char)(c | 32) : c;
+}
+
+static void begin(struct my_scan *s, enum lex_state state)
+{
+	s->state = (uint8_t)state;
+	s->len = 0;
+}
+
+static void normal(struct my_scan *s, char c)
+{
+	char mark[2] = {c, 0};
+
+	if (is_word((unsigned char)c)) {
+		begin(s, LEX_WORD);
+		add_text(s, c);
+		return;
+	}
+	if (is_blank(c)) {
+		s->adjacent = false;
+		return;
+	}
+	switch (c) {
+	case '\'':
+	case '"':
+	case '`':
+		begin(s, LEX_STRING);
+		s->quote = c;
+		break;
+	case '@':
+		s->state = LEX_AT;
+		break;
+	case '-':
+		s->state = LEX_DASH;
+		break;
+	case '#':
+		s->state = LEX_LINE;
+		break;
+	case '/':
+		s->state = LEX_SLASH;
+		break;
+	case '*':
+		if (s->executed)
+			s->state = LEX_STAR;
+		else
+			add_token(s, TOKEN_MARK, mark);
+		break;
+	case ';':
+		end_statement(s);
+		break;
+	default:
+		add_token(s, TOKEN_MARK, mark);
+	}
+}
+
+/* Behind an @. 'name'@'host' is an account. */
+static void after_at(struct my_scan *s, char c)
+{
+	bool is_account = s->adjacent && s->was_quoted;
+
+	s->state = LEX_NORMAL;
+	if (c == '@') {
+		s->is_system = true;
+		add_token(s, TOKEN_MARK, "@@");
+		s->is_system = true;
+		return;
+	}
+	if (!is_account && !token_is(s, 0, "grant") && !token_is(s, 0, "revoke"))
+		s->found |= SCAN_USER_VARIABLE;
+	add_token(s, TOKEN_MARK, "@");
+	normal(s, c);
+}
+
+static void in_string(struct my_scan *s, char c)
+{
+	if (c == s->quote)
+		s->state = LEX_STRING_QUOTE;
+	else if (c == '\\' && s->quote != '`' && !s->no_backslash)
+		s->state = LEX_STRING_ESCAPE;
+	else
+		add_text(s, c);
+}
+
+static void after_quote(struct my_scan *s, char c)
+{
+	if (c == s->quote) {
+		s->state = LEX_STRING;
+		add_text(s, c);
+		return;
+	}
+	end_text(s, TOKEN_QUOTED);
+	normal(s, c);
+}
+
+static void after_dash(struct my_scan *s, char c)
+{
+	if (s->state == LEX_DASH && c == '-') {
+		s->state = LEX_DASH_DASH;
+		return;
+	}
+	if (s->state == LEX_DASH_DASH && ((unsigned char)c <= ' ')) {
+		s->state = c == '\n' ? LEX_NORMAL : LEX_LINE;
+		return;
+	}
+	s->state = LEX_NORMAL;
+	add_token(s, TOKEN_MARK, "-");
+	normal(s, c);
+}
+
+static void after_slash(struct my_scan *s, char c)
+{
+	if (c == '*') {
+		s->state = LEX_BLOCK_FIRST;
+		return;
+	}
+	s->state = LEX_NORMAL;
+	add_token(s, TOKEN_MARK, "/");
+	normal(s, c);
+}
+
+static void after_star(struct my_scan *s, char c)
+{
+	s->state = LEX_NORMAL;
+	if (c == '/') {
+		s->executed = false;
+		s->adjacent = false;
+		return;
+	}
+	add_token(s, TOKEN_MARK, "*");
+	normal(s, c);
+}
+
+static void in_block(struct my_scan *s, char c)
+{
+	switch (s->state) {
+	case LEX_BLOCK_FIRST:
+		if (c == '!')
+			s->state = LEX_BLOCK_VERSION;
+		else if (c == 'M')
+			s->state = LEX_BLOCK_M;
+		else
+			s->state = c == '*' ? LEX_BLOCK_STAR : LEX_BLOCK;
+		break;
+	case LEX_BLOCK_M:
+		if (c == '!')
+			s->state = LEX_BLOCK_VERSION;
+		else
+			s->state = c == '*' ? LEX_BLOCK_STAR : LEX_BLOCK;
+		break;
+	case LEX_BLOCK_STAR:
+		if (c == '/')
+			s->state = LEX_NORMAL;
+		else if (c != '*')
+			s->state = LEX_BLOCK;
+		s->adjacent = false;
+		break;
+	default:
+		if (c == '*')
+			s->state = LEX_BLOCK_STAR;
+		break;
+	}
+}
+
+/* The version number of a comment that is executed. */
+static void in_version(struct my_scan *s, char c)
+{
+	if (c >= '0' && c <= '9')
+		return;
+	s->executed = true;
+	s->state = LEX_NORMAL;
+	s->adjacent = false;
+	normal(s, c);
+}
+
+static void one(struct my_scan *s, char c)
+{
+	switch ((enum lex_state)s->state) {
+	case LEX_NORMAL:
+		normal(s, c);
+		break;
+	case LEX_WORD:
+		if (is_word((unsigned char)c)) {
+			add_text(s, c);
+		} else {
+			end_text(s, TOKEN_WORD);
+			normal(s, c);
+		}
+		break;
+	case LEX_STRING:
+		in_string(s, c);
+		break;
+	case LEX_STRING_QUOTE:
+		after_quote(s, c);
+		break;
+	case LEX_STRING_ESCAPE:
+		s->state = LEX_STRING;
+		add_text(s, c);
+		break;
+	case LEX_AT:
+		after_at(s, c);
+		break;
+	case LEX_DASH:
+	case LEX_DASH_DASH:
+		after_dash(s, c);
+		break;
+	case LEX_LINE:
+		if (c == '\n')
+			s->state = LEX_NORMAL;
+		break;
+	case LEX_SLASH:
+		after_slash(s, c);
+		break;
+	case LEX_BLOCK_VERSION:
+		in_version(s, c);
+		break;
+	case LEX_BLOCK_FIRST:
+	case LEX_BLOCK_M:
+	case LEX_BLOCK:
+	case LEX_BLOCK_STAR:
+		in_block(s, c);
+		break;
+	case LEX_STAR:
+		after_star(s, c);
+		break;
+	}
+}
+
+void my_scan_init(struct my_scan *s, bool no_backslash)
+{
+	s->found = 0;
+	s->n_statements = s->n_tokens = 0;
+	s->exact = EXACT_NONE;
+	s->number = 0;
+	s->name[0] = 0;
+	s->state = LEX_NORMAL;
+	s->no_backslash = no_backslash;
+	s->executed = s->adjacent = s->was_quoted = s->is_system = false;
+	s->pending = 0;
+}
+
+void my_scan_feed(struct my_scan *s, const char *sql, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		one(s, sql[i]);
+}
+
+void my_scan_end(struct my_scan *s)
+{
+	/* A blank ends whatever is open. */
+	one(s, ' ');
+	end_statement(s);
+}

@@ -1,0 +1,364 @@
+/*
+ * The structs of this folder: what a worker shares, what is known of a pool's servers, the two
+ * halves. How they move is in login.c, front.c (client to server), execute.c (prepared statements),
+ * local.c (what weir answers itself), back.c (server to client), track.c (what a session is made
+ * of), sync.c.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proto/mysql/dial.h"
+#include "proto/mysql/follow.h"
+#include "proto/mysql/scan.h"
+#include "proto/mysql/wire.h"
+#include "proto/proto.h"
+#include "proto/settings.h"
+#include "proto/statements.h"
+#include "util/bytes.h"
+#include "util/list.h"
+#include "util/map.h"
+
+/* Flavours: capabilities that change what a statement means. */
+enum {
+	MY_FLAVOUR_FOUND_ROWS = 1u << 0,
+	MY_FLAVOUR_LOCAL_FILES = 1u << 1,
+};
+
+/* Settings that are no variables of the server's: what `USE` has chosen where that is not the URL's
+ * database, and COM_SET_OPTION ("1": multi-statements are off). */
+#define MY_SCHEMA     ":schema"
+#define MY_NO_MULTI   ":single"
+#define MY_AUTOCOMMIT "autocommit"
+
+/* What the server says when a client connects, before it is known what that client wants. */
+struct my_greeting {
+	char *version; /* NULL: no server has been seen yet */
+	uint8_t collation;
+	uint16_t status;
+};
+
+/* Shared by the fronts and backs of one worker. */
+struct proto_worker {
+	struct settings_table *settings;
+	struct statements statements;
+	struct map digests; /* of passwords that were proved in full: login.c */
+	struct my_greeting greeting;
+	struct my_scan scan;            /* of the statement at hand */
+	const struct my_front *scanned; /* whose statement that is, while it waits for a server */
+};
+
+/* What is known of the servers of one pool. */
+struct proto_pool {
+	struct proto_worker *worker;
+	char *version; /* of the server that was opened last; NULL: none yet */
+};
+
+enum my_phase {
+	MY_PHASE_LOGIN,
+	MY_PHASE_IDENTIFY, /* the session looks the account up */
+	MY_PHASE_PROVED,   /* the session decides where it goes */
+	MY_PHASE_WELCOME,  /* to be told that it is in */
+	MY_PHASE_READY,
+	MY_PHASE_CONSOLE,
+	MY_PHASE_ENDED,
+};
+
+/* One of a client's prepared statements. */
+struct my_client_statement {
+	struct map_node node;
+	uint32_t id; /* as the client knows it */
+	struct statement *statement;
+	uint16_t n_parameters;
+	uint8_t *types; /* of the parameters as sent last: 2 bytes each; NULL: never sent */
+	bool cursor;    /* open */
+	bool long_data; /* some was sent, and not executed yet */
+	bool spoilt;    /* some could not be passed on: the next execution fails */
+};
+
+struct my_login;
+
+struct my_front {
+	struct front base;
+	struct proto_worker *worker;
+	struct proto_pool *pool; /* once accepted */
+	enum my_phase phase;
+	uint32_t capabilities;  /* agreed on */
+	struct my_login *login; /* until it is over */
+	bool identified;        /* the session has looked the account up */
+	char *console_command;  /* that runs; NULL: none */
+	char *user, *database;
+	bool session_mode;
+	bool local_files;   /* LOCAL INFILE is allowed */
+	int prepared_limit; /* statements kept on a server connection */
+
+	const struct settings *startup;  /* from the handshake: what a reset goes back to */
+	const struct settings *settings; /* what it has set */
+	struct map statements;
+	uint32_t last_statement_id;
+
+	/* The command under way. */
+	uint8_t command;
+	uint32_t found; /* by the scan, see scan.h */
+	char *found_name;
+	struct my_client_statement *running; /* PREPARE, EXECUTE, ...: borrowed */
+	bool awaiting;                       /* its answer is on its way */
+	bool pipelining;                     /* the client had sent more when it was passed on */
+	bool uploading;                      /* LOCAL INFILE: the client's packets are a file */
+	uint8_t sequence;                    /* of the client's last packet */
+	struct refusal *refused;             /* the command at hand could not be run: owned */
+
+	/* What statements about the one before are answered with, once its connection is gone. */
+	uint64_t last_insert_id;
+	int64_t row_count, found_rows;
+	uint16_t n_warnings;
+	struct buf warnings; /* the packets of SHOW WARNINGS; empty: there were none */
+
+	size_t forwarding;    /* bytes of a packet still to be passed on */
+	size_t dropping;      /* ... to be dropped */
+	bool continued;       /* the next packet belongs to the present command */
+	bool drop_rest;       /* ... which is dropped */
+	struct my_scan *scan; /* of a statement that is passed on in parts; NULL: none is */
+};
+
+enum my_pin_kind {
+	MY_PIN_VARIABLE,
+	MY_PIN_LOCK,
+	MY_PIN_TABLES,
+	MY_PIN_TEMPORARY,
+	MY_PIN_PREPARE,
+	MY_PIN_HANDLER,
+	MY_PIN_SAVEPOINT,
+	MY_PIN_TRANSACTION,
+	MY_PIN_FOUND_ROWS,
+	MY_PIN_CURSOR,
+	MY_PIN_LONG_DATA,
+	MY_PIN_SETTINGS,
+	MY_PIN_STATE,
+};
+
+struct my_pin {
+	struct list link;
+	enum my_pin_kind kind;
+	char name[];
+};
+
+enum my_expect_kind {
+	MY_EXPECT_CLIENT,   /* the client's command */
+	MY_EXPECT_OWN,      /* weir's own: an error is the end of the connection */
+	MY_EXPECT_PREPARE,  /* of a client's statement: its number is wanted */
+	MY_EXPECT_WARNINGS, /* weir asks SHOW WARNINGS for the client */
+};
+
+struct my_expectation {
+	enum my_expect_kind kind;
+	enum follow_shape shape;
+	struct statement *statement; /* that is being prepared: a reference */
+	bool wants_cursor;
+};
+
+#define MY_EXPECTED_MAX 12
+
+struct my_back {
+	struct back base;
+	struct proto_pool *pool;
+	struct mysql_handle *handle;
+	const struct settings *settings;                 /* what is set on it */
+	struct my_expectation expected[MY_EXPECTED_MAX]; /* in order */
+	unsigned n_expected;
+	struct follow follow; /* the answer to the first of them */
+	struct prepared_set prepared;
+	struct list pins;
+	uint16_t status;          /* of the last OK or EOF */
+	bool was_in_transaction;  /* since the last statement */
+	uint32_t insert_id_owner; /* whose last_insert_id it has; 0: nobody's */
+	uint64_t insert_id;
+	struct my_error
+		prepare_error; /* weir could not prepare a client's statement; code 0: none */
+	bool capturing;        /* what is being swallowed is kept for the client */
+	size_t forwarding;     /* bytes of a packet still to be passed on */
+	size_t dropping;       /* ... to be swallowed */
+};
+
+static inline struct my_front *my_front(struct front *front)
+{
+	return container_of(front, struct my_front, base);
+}
+
+static inline struct my_back *my_back(struct back *back)
+{
+	return back ? container_of(back, struct my_back, base) : NULL;
+}
+
+/* Where one call reads and writes. */
+struct my_pass {
+	struct my_front *front;
+	struct my_back *back; /* NULL: none is held */
+	struct input *in;
+	struct output *to_client, *to_server;
+	struct my_header h; /* of the packet at the front of the input */
+};
+
+/* What one command led to: go on with the next one, or stop with a verdict. */
+struct my_step {
+	bool stop;
+	enum front_verdict verdict;
+};
+
+#define MY_STEP_ON        ((struct my_step){.stop = false})
+#define MY_STEP_STOP(why) ((struct my_step){.stop = true, .verdict = (why)})
+
+/* --- login.c: from the greeting to the proof --- */
+void my_login_greet(struct my_front *front, struct output *to_client);
+enum front_verdict my_login_from_client(
+	struct my_front *front, struct input *in, struct output *to_client);
+void my_login_identify(struct my_front *front, const char *secret);
+void my_login_free(struct my_login *login);
+void my_digests_clear(struct proto_worker *worker);
+
+/* The collation that the client's login asked for. */
+unsigned my_login_collation(const struct my_login *login);
+
+/* COM_CHANGE_USER: the packet is whole. False: it is malformed. */
+bool my_login_again(struct my_front *front, const uint8_t *payload, size_t len);
+
+/* --- front.c: from the client to the server --- */
+enum front_verdict my_relay_from_client(struct my_front *front, struct my_back *back,
+	struct input *in, struct output *to_client, struct output *to_server);
+void my_relay_refuse(struct my_front *front, const struct refusal *refusal);
+void my_relay_server_lost(struct my_front *front, struct my_back *back,
+	const struct refusal *refusal, struct output *to_client);
+
+/* Ends the client's connection: writes the error, and gives the verdict. */
+enum front_verdict my_front_end(
+	struct my_front *front, enum reason reason, const char *detail, struct output *to_client);
+
+bool my_is_whole(const struct my_pass *p);
+
+/* Consumes the command at the front of the input, as far as it is there. */
+void my_drop(struct my_pass *p);
+
+/* Passes the command on from `offset` bytes of its packet in; what comes before has been written.
+ * An answer of that shape is awaited from then on. */
+void my_forward_from(struct my_pass *p, size_t offset);
+void my_expect_answer(struct my_pass *p, enum follow_shape shape);
+
+/* Answers the command at hand, which is dropped, with an error, or OK. */
+struct my_step my_answer_error(
+	struct my_pass *p, uint16_t code, const char *sqlstate, const char *text);
+struct my_step my_answer_refusal(struct my_pass *p, const struct refusal *refusal);
+struct my_step my_answer_ok(struct my_pass *p);
+
+/* Asks for a server connection, or goes on: 0 if there is one that is as the client wants it. */
+struct my_step my_need_server(struct my_pass *p);
+
+/* The status flags of an answer that weir gives itself. */
+uint16_t my_local_status(const struct my_front *front);
+
+/* --- execute.c: prepared statements --- */
+struct my_step my_stmt_prepare(struct my_pass *p);
+struct my_step my_stmt_execute(struct my_pass *p);
+struct my_step my_stmt_long_data(struct my_pass *p);
+struct my_step my_stmt_close(struct my_pass *p);
+struct my_step my_stmt_reset(struct my_pass *p);
+struct my_step my_stmt_fetch(struct my_pass *p);
+
+/* A PREPARE_OK has come, as payload: notes that `statement` is prepared there. False: no memory. */
+bool my_stmt_prepared(struct my_back *back, struct statement *statement, const uint8_t *payload,
+	size_t limit, struct output *to_server);
+
+/* ... and it is for the client's own command: makes it the client's, and writes it to the client
+ * with the id that it is known by there. */
+bool my_stmt_hand_out(struct my_front *front, struct statement *statement, const uint8_t *packet,
+	size_t size, struct output *to_client);
+
+/* The client's command about a statement is over. */
+void my_stmt_done(struct my_front *front, struct my_back *back, const struct follow *f, bool ok);
+void my_client_statements_clear(struct my_front *front);
+void my_statements_init(struct statements *table);
+
+/* What the scan of a statement's text found. */
+struct my_effects {
+	uint32_t found;
+	char name[];
+};
+
+/* --- local.c: what weir answers itself --- */
+
+/* Answers the statement if it can be without a server; true: it was. */
+bool my_local_query(struct my_pass *p, const struct my_scan *scan, struct my_step *ret_step);
+
+/* --- result.c: rows --- */
+
+struct my_column {
+	const char *name;
+	uint8_t type; /* MY_TYPE_... */
+};
+
+enum { MY_TYPE_LONG = 3, MY_TYPE_LONGLONG = 8, MY_TYPE_VAR_STRING = 253 };
+
+/* Column count, definitions and EOF, from sequence number *sequence on, which is moved on. */
+void my_write_columns(struct buf *b, uint8_t *sequence, const struct my_column *columns,
+	size_t n_columns, uint16_t status);
+
+/* A text row; a cell of NULL is NULL. */
+void my_write_row(struct buf *b, uint8_t *sequence, const char *const *cells, size_t n_cells);
+
+/* --- back.c: from the server to the client --- */
+enum back_verdict my_relay_from_server(struct my_back *back, struct my_front *front,
+	struct input *in, struct output *to_client, struct output *to_server);
+
+/* Notes that an answer will come. There must be room: my_back_has_room(). */
+void my_back_expect(struct my_back *back, struct my_expectation item);
+bool my_back_has_room(const struct my_back *back, unsigned n);
+
+/* weir's own statement or command; its answer is swallowed. */
+void my_back_own_query(struct my_back *back, const char *sql, struct output *to_server);
+void my_back_own_command(struct my_back *back, uint8_t command, const void *argument, size_t len,
+	struct output *to_server);
+
+/* Recomputes base.at_rest and the like. */
+void my_back_update(struct my_back *back);
+
+/* --- track.c: what a session is made of --- */
+
+/* Puts another list in place of the one at `slot`, with the references. */
+void my_settings_replace(const struct settings **slot, const struct settings *list);
+
+/* Sets one name in a list (`value` NULL: takes it out). False: too long, or no memory. */
+bool my_settings_set(struct settings_table *table, const struct settings **slot, const char *name,
+	const char *value);
+
+/* The settings of a connection whose handshake asked for that collation. */
+bool my_settings_collation(struct settings_table *table, const struct settings **slot,
+	unsigned collation, bool is_mariadb);
+
+/* Takes over what the server's OK packet says has changed; `client`: it was the client's command.
+ * Returns false if the tracked part is malformed. */
+bool my_track(struct my_front *front, struct my_back *back, const struct my_ok *ok);
+
+/* Writes of what is tracked only what a client without a say of its own would be told. */
+void my_track_filter(const struct my_ok *ok, struct buf *b);
+
+/* The client's command is over: `ok` unless it ended with an error. */
+void my_effects_apply(struct my_front *front, struct my_back *back, bool ok);
+void my_pin_add(struct my_back *back, enum my_pin_kind kind, const char *name);
+void my_pin_end(struct my_back *back, enum my_pin_kind kind, const char *name);
+void my_pins_clear(struct my_back *back);
+
+/* --- sync.c: bringing a server connection to a client's settings --- */
+
+/* Writes what is needed; true if there is nothing that cannot be brought. Leaves it to the answers
+ * to fail. False: no memory. */
+bool my_sync(struct my_front *front, struct my_back *back, struct output *to_server);
+
+/* Puts a server connection back to its beginning: everything but its schema. */
+void my_sync_reset(struct my_back *back, struct output *to_server);
+
+/* --- console.c --- */
+enum front_verdict my_console_from_client(
+	struct my_front *front, struct input *in, struct output *to_client);
+void my_console_answer(
+	struct my_front *front, const struct result *result, struct output *to_client);
