@@ -11,7 +11,10 @@ import subprocess
 import tempfile
 import time
 
+import mysql_servers
+import mysql_wire
 import psycopg
+import pymysql
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -126,6 +129,7 @@ class Weir:
     def __init__(self, base, ini=None, arguments=None, expect_start=True):
         self.base = base
         self.port = free_port()
+        self.mysql_port = free_port()
         self.ini_path = base / "weir.ini"
         self.log_path = base / "weir.log"
         self.killed = False
@@ -142,7 +146,8 @@ class Weir:
             assert self.process.poll() is None, self.log()
 
     def write(self, ini):
-        self.ini_path.write_text(ini.replace("@PORT@", str(self.port)))
+        self.ini_path.write_text(ini.replace("@PORT@", str(self.port))
+                                 .replace("@MYSQL_PORT@", str(self.mysql_port)))
 
     def log(self):
         return self.log_path.read_text(errors="replace")
@@ -175,6 +180,17 @@ class Weir:
                 return []
             names = [column.name for column in cursor.description]
             return [dict(zip(names, row)) for row in cursor.fetchall()]
+
+    def mysql_url(self, user="app", password="secret", dbname="app", driver="asyncmy"):
+        return f"mysql+{driver}://{user}:{password}@127.0.0.1:{self.mysql_port}/{dbname}"
+
+    def mysql_console(self, command, user="app", password="secret"):
+        """The rows of a console command given on the MySQL port, as dictionaries."""
+        with pymysql.connect(host="127.0.0.1", port=self.mysql_port, user=user, password=password,
+                             database="weir", cursorclass=pymysql.cursors.DictCursor) as db:
+            with db.cursor() as cursor:
+                cursor.execute(command)
+                return list(cursor.fetchall())
 
     def pool(self, database="app", user=None):
         for row in self.console("show pools"):
@@ -219,9 +235,78 @@ def own_postgres():
     shutil.rmtree(base)
 
 
+@pytest.fixture(scope="session")
+def mariadb():
+    with mysql_servers.running(mysql_servers.MariaDB) as server:
+        yield server
+
+
+def need_mysql9():
+    if not mysql_servers.have_mysql9():
+        assert not os.environ.get("WEIR_REQUIRE_MYSQL9"), "there is no MySQL 9"
+        pytest.skip("there is no MySQL 9: see install_mysql9 in tests/support.sh")
+
+
+@pytest.fixture(scope="session")
+def mysql():
+    need_mysql9()
+    with mysql_servers.running(mysql_servers.MySQL) as server:
+        yield server
+
+
+@pytest.fixture(params=["mariadb", "mysql"])
+def database_server(request):
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(params=["mariadb", "mysql"])
+def own_database_server(request):
+    """One that a test may stop and kill."""
+    if request.param == "mysql":
+        need_mysql9()
+    kind = mysql_servers.MariaDB if request.param == "mariadb" else mysql_servers.MySQL
+    with mysql_servers.running(kind) as server:
+        yield server
+
+
+class Via:
+    """Where a test's clients connect: to weir, or to the server itself."""
+
+    def __init__(self, server, weir=None):
+        self.server = server
+        self.weir = weir
+        self.port = weir.mysql_port if weir else server.port
+
+    def url(self, driver, user="app", password="secret", dbname="app"):
+        return f"mysql+{driver}://{user}:{password}@127.0.0.1:{self.port}/{dbname}"
+
+    def connect(self, user="app", password="secret", database="app", autocommit=True, **kwargs):
+        return pymysql.connect(host="127.0.0.1", port=self.port, user=user, password=password,
+                               database=database, autocommit=autocommit, **kwargs)
+
+    def raw(self, *args, **kwargs):
+        return mysql_wire.Client(self.port, *args, **kwargs)
+
+    def table(self, name, columns="id int primary key, name varchar(50)", rows=""):
+        """A fresh table in the database app."""
+        self.server.execute(f"drop table if exists app.{name}", f"create table app.{name} ({columns})",
+                            *([f"insert into app.{name} values {rows}"] if rows else []))
+        return name
+
+
+# Whether the server itself does what the tests expect of weir: WEIR_TEST_VIA=direct pytest ...
+@pytest.fixture(params=os.environ.get("WEIR_TEST_VIA", "weir").split(","))
+def via(request, database_server):
+    """With a pool of one connection, so that each client gets what the others have used."""
+    if request.param == "direct":
+        return Via(database_server)
+    start = request.getfixturevalue("start_weir")
+    return Via(database_server, start(database_server, pool_size=1, max_overflow=0))
+
+
 @pytest.fixture
 def start_weir(tmp_path):
-    """start_weir(postgres, pool_size=3, ...) or start_weir(ini=TEXT)."""
+    """start_weir(postgres, pool_size=3, ...), start_weir(mariadb, ...) or start_weir(ini=TEXT)."""
     running = []
 
     def start(server=None, ini=None, weir="", user="", **options):
@@ -229,7 +314,10 @@ def start_weir(tmp_path):
         base.mkdir()
         if ini is None:
             lines = "\n".join(f"{key} = {value}" for key, value in options.items())
-            ini = (f"[weir]\nlisten_postgresql = 127.0.0.1:@PORT@\nworkers = 1\n"
+            listen = "listen_postgresql = 127.0.0.1:@PORT@"
+            if isinstance(server, mysql_servers.Server):
+                listen += "\nlisten_mysql = 127.0.0.1:@MYSQL_PORT@"
+            ini = (f"[weir]\n{listen}\nworkers = 1\n"
                    f"admin_users = app\n{weir}\n"
                    f"[database app]\nurl = {server.url()}\n{lines}\n{user}\n")
         daemon = Weir(base, ini)
