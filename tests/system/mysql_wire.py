@@ -17,7 +17,7 @@ USUAL = (LONG_PASSWORD | LONG_FLAG | PROTOCOL_41 | TRANSACTIONS | SECURE_CONNECT
          PS_MULTI_RESULTS | PLUGIN_AUTH | LENENC_AUTH)
 
 IN_TRANS, AUTOCOMMIT, MORE_RESULTS = 0x1, 0x2, 0x8
-CURSOR_EXISTS, LAST_ROW_SENT, SESSION_STATE_CHANGED = 0x40, 0x80, 0x4000
+CURSOR_EXISTS, LAST_ROW_SENT, PS_OUT_PARAMS, SESSION_STATE_CHANGED = 0x40, 0x80, 0x1000, 0x4000
 
 (QUIT, INIT_DB, QUERY, FIELD_LIST, STATISTICS, PROCESS_KILL, PING, CHANGE_USER, STMT_PREPARE, STMT_EXECUTE,
  STMT_SEND_LONG_DATA, STMT_CLOSE, STMT_RESET, SET_OPTION, STMT_FETCH, RESET_CONNECTION) = (
@@ -363,6 +363,11 @@ class Client:
             assert eof[0] == 0xfe and len(eof) == 5, eof
             self.ending(rows, eof)
             if binary and rows.status & CURSOR_EXISTS:
+                return rows
+            if rows.status & PS_OUT_PARAMS:
+                # MySQL 9.7 says only here that an OK follows, and no longer at the end of the rows.
+                self.rest_of_rows(rows, binary)
+                rows.status |= MORE_RESULTS
                 return rows
         return self.rest_of_rows(rows, binary)
 
