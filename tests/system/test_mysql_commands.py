@@ -154,22 +154,6 @@ def test_reset_connection_rolls_back(via):
         assert client.query("select * from undone") == []
 
 
-def test_change_user(via, db):
-    db.query("set @mine = 1")
-    db.change_user("other", "other-secret", "app2", plugin=db.server_plugin)
-    (user, schema, mine), = db.query("select current_user(), database(), @mine")
-    assert (user, schema, mine) == (b"other@%", b"app2", None)
-    db.change_user(plugin=db.server_plugin)
-    assert db.value("select current_user()") == "app@%"
-
-
-def test_change_user_with_a_wrong_password(via, db):
-    with pytest.raises(wire.Error, match="1045"):
-        db.change_user("other", "wrong", plugin=db.server_plugin)
-    with via.raw() as another:
-        assert another.value("select 1") == "1"
-
-
 def test_quit_closes(via, db):
     db.command(wire.QUIT)
     assert db.is_closed()

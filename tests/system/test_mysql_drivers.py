@@ -85,10 +85,14 @@ def test_a_wrong_password(via, driver):
     assert number(error.value) == 1045
 
 
-def test_sessions_one_after_the_other_share_the_server_connection(start_weir, database_server, driver):
+def test_clients_take_turns_on_one_server_connection(start_weir, database_server, driver):
     weir = start_weir(database_server, pool_size=1, max_overflow=0)
+    n_logins = database_server.logins()
     clients = [mysql_drivers.connect(driver, weir.mysql_port, autocommit=True) for _ in range(5)]
-    numbers = {client.run("select connection_id()")[0][0] for client in clients}
-    assert len(numbers) == 1 and database_server.connections() == 1
+    for turn in range(3):
+        for n, client in enumerate(clients):
+            assert client.run(f"select {turn * 10 + n}") == [(turn * 10 + n,)]
+    assert database_server.connections() == 1
+    assert database_server.logins() <= n_logins + 1
     for client in clients:
         client.close()
