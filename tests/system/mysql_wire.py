@@ -303,7 +303,8 @@ class Client:
                 plugin = read.cstring().decode()
                 self.scramble = read.rest()[:20]
                 self.auth_steps.append(plugin)
-                self.send(PROOFS[plugin](password, self.scramble))
+                # MariaDB asks unknown users for a plugin at random.
+                self.send(PROOFS.get(plugin, lambda *_: b"")(password, self.scramble))
             elif payload == b"\x01\x03":
                 self.auth_steps.append("fast")
             elif payload == b"\x01\x04":

@@ -1,0 +1,251 @@
+"""What keeps a server connection with its client, and what gives it back. There is one connection; another client gets
+it within pool_timeout, or the error 1203."""
+
+import contextlib
+import time
+
+import mysql_wire as wire
+import pytest
+from conftest import Via, wait_for
+
+FLAGS = wire.USUAL | wire.MULTI_STATEMENTS
+
+# (name, what the client does, what ends it)
+HOLDS = [
+    ("a transaction", ["begin"], ["commit"]),
+    ("a transaction that is rolled back", ["start transaction", "select * from held"], ["rollback"]),
+    ("a read-only transaction", ["start transaction read only"], ["commit"]),
+    ("a transaction ended by CREATE TABLE", ["begin", "select * from held"],
+     ["create table if not exists held_too (n int)"]),
+    ("a transaction ended by the next", ["begin", "begin"], ["commit"]),
+    ("a chain of transactions", ["begin", "commit and chain"], ["commit"]),
+    ("a transaction after an error", ["begin", "insert into held values (1, 'again')"], ["rollback"]),
+    ("a read without autocommit", ["set autocommit = 0", "select * from held"], ["commit"]),
+    ("a write without autocommit", ["set autocommit = 0", "update held set name = 'b'"], ["rollback"]),
+    ("autocommit that comes back", ["set autocommit = 0", "update held set name = 'c'"], ["set autocommit = 1"]),
+    ("a savepoint without autocommit", ["set autocommit = 0", "savepoint here"], ["rollback"]),
+    ("a temporary table", ["create temporary table mine (n int)"], ["drop temporary table mine"]),
+    ("a temporary table of a procedure", ["call makes_table()"], ["drop table of_procedure"]),
+    ("a lock", ["select get_lock('weir', 0)"], ["select release_lock('weir')"]),
+    ("locks", ["select get_lock('one', 0), get_lock('two', 0)"], ["select release_all_locks()"]),
+    ("a lock in an expression", ["select 1 from dual where get_lock('weir', 0) = 1"], ["do release_lock('weir')"]),
+    ("locked tables", ["lock tables held read"], ["unlock tables"]),
+    ("locked tables until a transaction", ["lock tables held write"], ["begin", "rollback"]),
+    ("a statement prepared by SQL", ["prepare it from 'select 1'"], ["deallocate prepare it"]),
+    ("a handler", ["handler held open"], ["handler held close"]),
+    ("the isolation of the next transaction", ["set transaction isolation level serializable"],
+     ["begin", "select * from held", "commit"]),
+    ("a distributed transaction", ["xa start 'weir'", "select * from held", "xa end 'weir'"], ["xa rollback 'weir'"]),
+    ("rows to be counted", ["select sql_calc_found_rows * from held limit 1"], ["select found_rows()"]),
+    ("a transaction in several statements", ["select 1; begin; select 2"], ["commit; select 3"]),
+]
+
+# What another client need not wait for.
+FREE = [
+    ["select 1"], ["select * from held"], ["update held set name = 'z'"], ["begin", "commit"],
+    ["set autocommit = 0"], ["set autocommit = 0", "select 1"], ["set autocommit = 0", "select 1", "rollback"],
+    ["set autocommit = 0", "select * from held", "rollback", "select 1"],
+    ["set sql_mode = ''"], ["set names latin1"], ["use app2"], ["set session transaction isolation level serializable"],
+    ["select 1; select 2"], ["call returns_rows()"], ["show tables"], ["set @@session.time_zone = '+01:00'"],
+    ["insert into held values (9, 'i') on duplicate key update name = 'i'"], ["analyze table held"],
+    ["select 'get_lock(', '@mine', \"lock tables\" /* create temporary table x */ -- begin"],
+    ["savepoint here"], ["rollback"], ["commit"], ["select is_free_lock('weir')"],
+    ["create temporary table mine (n int)", "drop temporary table mine"], ["set transaction read only", "select * from held"],
+]
+
+
+class Single(Via):
+    """weir with one server connection."""
+
+    def another_gets_a_turn(self):
+        """Within pool_timeout."""
+        with self.raw() as other:
+            try:
+                return other.value("select 'turn'") == "turn"
+            except wire.Error as error:
+                assert error.code == 1203
+                return False
+
+
+@pytest.fixture
+def single(start_weir, database_server):
+    via = Single(database_server, start_weir(database_server, pool_size=1, max_overflow=0, pool_timeout="300ms"))
+    via.table("held", rows="(1, 'a'), (2, 'b')")
+    database_server.execute(
+        "drop procedure if exists app.makes_table", "drop procedure if exists app.returns_rows",
+        "create procedure app.makes_table() create temporary table of_procedure (n int)",
+        "create procedure app.returns_rows() begin select 1; select 2; end")
+    return via
+
+
+def say(client, statements):
+    for sql in statements:
+        with contextlib.suppress(wire.Error):
+            client.queries(sql)
+
+
+@pytest.mark.parametrize("does, ends", [row[1:] for row in HOLDS], ids=[row[0] for row in HOLDS])
+def test_held_until_it_ends(single, does, ends):
+    with single.raw(capabilities=FLAGS) as client:
+        say(client, does)
+        assert not single.another_gets_a_turn()
+        say(client, ends)
+        assert single.another_gets_a_turn()
+        assert client.value("select 1") == "1"
+
+
+@pytest.mark.parametrize("does", [row[1] for row in HOLDS], ids=[row[0] for row in HOLDS])
+def test_held_until_the_connection_is_reset(single, does):
+    with single.raw(capabilities=FLAGS) as client:
+        say(client, does)
+        assert not single.another_gets_a_turn()
+        client.ok(wire.RESET_CONNECTION)
+        assert single.another_gets_a_turn()
+
+
+@pytest.mark.parametrize("leave", ["quit", "vanish"])
+@pytest.mark.parametrize("does", [row[1] for row in HOLDS], ids=[row[0] for row in HOLDS])
+def test_held_until_the_client_leaves_and_then_gone(single, does, leave):
+    client = single.raw(capabilities=FLAGS)
+    say(client, does)
+    if leave == "quit":
+        client.command(wire.QUIT)
+    client.close()
+    with single.raw() as other:
+        assert not other.ping().status & wire.IN_TRANS
+        for sql in ("select * from mine", "select * from of_procedure", "execute it"):
+            with pytest.raises(wire.Error, match="1146|1243"):
+                other.query(sql)
+        assert other.value("select is_free_lock('weir') + is_free_lock('one')") == "2"
+        # No lock on the table, and no transaction that others wait for.
+        other.query("replace into held values (1, 'a')")
+        assert single.server.query("select trx_id from information_schema.innodb_trx") == ()
+
+
+@pytest.mark.parametrize("does", FREE, ids=["; ".join(row) for row in FREE])
+def test_not_held(single, does):
+    with single.raw(capabilities=FLAGS) as client:
+        for sql in does:
+            client.queries(sql)
+        assert single.another_gets_a_turn()
+
+
+def test_reading_metadata_without_autocommit_holds_where_the_server_says_so(single):
+    """MySQL's data dictionary lives in tables: SHOW TABLES is a read like another."""
+    with single.raw() as client:
+        client.query("set autocommit = 0")
+        status = client.query("show tables").status
+        assert bool(status & wire.IN_TRANS) == (single.server.family == "mysql")
+        assert single.another_gets_a_turn() == (single.server.family == "mariadb")
+        client.query("rollback")
+        assert single.another_gets_a_turn()
+
+
+def test_a_temporary_table_made_by_a_prepared_statement_is_held(single):
+    with single.raw() as client:
+        client.execute(client.prepare("create temporary table mine (n int)"))
+        assert not single.another_gets_a_turn()
+        client.execute(client.prepare("drop temporary table mine"))
+        assert single.another_gets_a_turn()
+
+
+def test_a_lock_taken_by_a_prepared_statement_is_held(single):
+    with single.raw() as client:
+        take, give = client.prepare("select get_lock(?, 0)"), client.prepare("select release_lock(?)")
+        for _ in range(2):
+            client.execute(take, "weir")
+            assert not single.another_gets_a_turn()
+            client.execute(give, "weir")
+            assert single.another_gets_a_turn()
+
+
+def test_an_open_cursor_is_held(single):
+    with single.raw() as client:
+        statement = client.prepare("select * from held")
+        for end in ("fetch", "reset", "close"):
+            client.execute(statement, cursor=1)
+            client.fetch(statement, 1)
+            assert not single.another_gets_a_turn()
+            if end == "fetch":
+                while not client.fetch(statement, 10).status & wire.LAST_ROW_SENT:
+                    pass
+            elif end == "reset":
+                client.ok(wire.STMT_RESET, statement.number.to_bytes(4, "little"))
+            else:
+                client.close_statement(statement)
+            assert single.another_gets_a_turn()
+
+
+def test_a_deadlock_ends_the_transaction_and_a_lock_timeout_does_not(start_weir, database_server):
+    via = Single(database_server, start_weir(database_server, pool_size=2, max_overflow=0, pool_timeout="300ms"))
+    via.table("locked", rows="(1, 'a'), (2, 'b')")
+    with via.raw() as a, via.raw() as b:
+        a.query("set innodb_lock_wait_timeout = 1")
+        for client, n in ((a, 1), (b, 2)):
+            client.query("begin")
+            client.query(f"update locked set name = 'x' where id = {n}")
+        with pytest.raises(wire.Error, match="1205"):
+            a.query("update locked set name = 'y' where id = 2")
+        assert a.ping().status & wire.IN_TRANS
+        assert not via.another_gets_a_turn()
+        b.query("set innodb_lock_wait_timeout = 20")
+        b.command(wire.QUERY, "update locked set name = 'y' where id = 1")
+        wait_for(lambda: via.server.query("select count(*) from information_schema.innodb_trx"
+                                          " where trx_state = 'LOCK WAIT'")[0][0], "the second lock")
+        with pytest.raises(wire.Error, match="1213"):
+            a.query("update locked set name = 'y' where id = 2")
+        b.result()
+        assert via.another_gets_a_turn()
+        b.query("rollback")
+
+
+def test_a_user_variable_is_the_client_s_own(start_weir, database_server):
+    via = Via(database_server, start_weir(database_server, pool_size=2, max_overflow=0))
+    for assign in ("set @mine = 7", "select @mine := 7", "select 7 into @mine"):
+        with via.raw() as a, via.raw() as b, via.raw() as c:
+            a.query(assign)
+            for _ in range(3):
+                assert b.value("select @mine") is None
+                assert c.value("select @mine") is None
+                assert a.value("select @mine") == "7"
+
+
+def test_the_session_s_own_things_work_while_held(single):
+    with single.raw() as client:
+        client.query("create temporary table mine (n int)")
+        client.query("insert into mine values (1)")
+        client.query("begin")
+        client.query("insert into mine values (2)")
+        client.query("commit")
+        client.query("prepare it from 'select sum(n) from mine'")
+        assert client.value("execute it") == "3"
+        client.query("lock tables held read")
+        with pytest.raises(wire.Error, match="1099"):
+            client.query("update held set name = 'c'")
+        client.query("unlock tables")
+
+
+def test_show_pins_gives_the_reason(single):
+    reasons = set()
+    for does in (["create temporary table mine (n int)"], ["select get_lock('weir', 0)"], ["lock tables held read"],
+                 ["prepare it from 'select 1'"]):
+        with single.raw() as client:
+            say(client, does)
+            row, = single.weir.mysql_console("show pins")
+            reasons.add(row["pin"])
+            client.ok(wire.RESET_CONNECTION)
+            assert single.weir.mysql_console("show pins") == []
+    assert len(reasons) == 4
+
+
+def test_waiting_takes_as_long_as_pool_timeout_says(single):
+    with single.raw() as holder, single.raw() as waiter:
+        holder.query("begin")
+        holder.query("select * from held")
+        started = time.monotonic()
+        with pytest.raises(wire.Error) as error:
+            waiter.query("select 1")
+        assert 0.25 < time.monotonic() - started < 2
+        assert error.value.code == 1203
+        holder.query("commit")
+        assert waiter.value("select 1") == "1"
