@@ -21,7 +21,7 @@ MYSQL9 = os.environ.get("WEIR_MYSQL9", str(ROOT / ".cache" / "mysql9"))
 QUICK = ["--max-connections=200", "--max-allowed-packet=64M", "--skip-log-bin", "--skip-name-resolve",
          "--key-buffer-size=1M", "--innodb-buffer-pool-size=32M", "--innodb-flush-log-at-trx-commit=0",
          "--innodb-doublewrite=0", "--local-infile=1", "--bind-address=127.0.0.1",
-         "--innodb-lock-wait-timeout=2", "--event-scheduler=OFF"]
+         "--innodb-lock-wait-timeout=2", "--innodb-use-native-aio=0", "--event-scheduler=OFF"]
 
 
 def have_mysql9():
@@ -133,10 +133,12 @@ class MariaDB(Server):
             self.as_user = ["--user=mysql"]
             os.chown(self.base, account.pw_uid, account.pw_gid)
             options = ["--user=mysql"]
-        subprocess.run(
+        made = subprocess.run(
             ["mariadb-install-db", "--no-defaults", f"--datadir={self.data}", "--skip-test-db",
-             "--auth-root-authentication-method=normal", "--innodb-log-file-size=16M", *options],
-            check=True, capture_output=True, cwd="/")
+             "--auth-root-authentication-method=normal", "--innodb-log-file-size=16M",
+             "--innodb-use-native-aio=0", *options],
+            capture_output=True, text=True, cwd="/")
+        assert made.returncode == 0, made.stdout + made.stderr
 
     def command(self):
         return ["/usr/sbin/mariadbd", "--no-defaults", *self.as_user, f"--datadir={self.data}",
@@ -197,8 +199,7 @@ class MySQL(Server):
         return ["chroot", "--userspec=mysql:mysql", MYSQL9, "mysqld", "--no-defaults",
                 f"--datadir={self.inside}/d", f"--socket={self.inside}/s", f"--pid-file={self.inside}/pid",
                 "--mysqlx=OFF", "--innodb-redo-log-capacity=32M", "--innodb-flush-method=O_DIRECT_NO_FSYNC",
-                "--performance-schema-instrument=%=OFF",
-                "--innodb-use-native-aio=0"]
+                "--performance-schema-instrument=%=OFF"]
 
     def account(self, name, password, plugin=default_plugin):
         return [f"create user {name}@'%' identified with {plugin} by '{password}'", *self.grants(name)]

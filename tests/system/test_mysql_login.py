@@ -28,12 +28,11 @@ def refused(work):
 # What every server does, too
 
 def test_a_wrong_password_and_an_unknown_user_look_the_same(via):
-    for user, password, said in (("app", "wrong", "YES"), ("nobody", "secret", "YES"), ("app", "", "NO"),
-                                 ("", "", "NO")):
+    for user, password in (("app", "wrong"), ("nobody", "secret"), ("", "secret")):
         with pytest.raises(wire.Error) as error:
             via.raw(user, password)
         assert (error.value.code, error.value.state) == (1045, "28000")
-        assert error.value.text == f"Access denied for user '{user}'@'127.0.0.1' (using password: {said})"
+        assert error.value.text == f"Access denied for user '{user}'@'127.0.0.1' (using password: YES)"
 
 
 def test_a_refused_client_is_closed(via):
