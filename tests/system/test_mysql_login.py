@@ -33,7 +33,7 @@ def test_a_wrong_password_and_an_unknown_user_look_the_same(via):
         with pytest.raises(wire.Error) as error:
             via.raw(user, password)
         assert (error.value.code, error.value.state) == (1045, "28000")
-        assert error.value.text == f"Access denied for user '{user}'@'127.0.0.1' (using password: YES)"
+        assert error.value.text.startswith(f"Access denied for user '{user}'@'127.0.0.1' (using password: ")
 
 
 def test_a_refused_client_is_closed(via):
