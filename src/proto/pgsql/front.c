@@ -435,7 +435,6 @@ static struct step handle_parse(struct pass *p)
 	struct reader r;
 	size_t name_len;
 
-	p->back->base.n_client_parses++;
 	reader_init(&r, p->in->data + PG_HEADER, least(p->in->len, p->h.total) - PG_HEADER);
 	const char *name = reader_cstr(&r, &name_len);
 	bool unnamed = name && name_len == 0;
@@ -450,6 +449,7 @@ static struct step handle_parse(struct pass *p)
 		}
 	}
 	p->back->batch_open = true;
+	p->back->base.n_client_parses++;
 	if (unnamed)
 		return parse_unnamed(p);
 	if (p->front->session_mode) {
@@ -666,10 +666,13 @@ static struct step handle_execute(struct pass *p)
 	struct statement *statement = front->bound;
 	const struct scan *effects = statement ? statement->effects : front->unnamed_effects;
 
+	if (!is_whole(p)) {
+		if (p->h.total > NAMES_MAX)
+			return violation(p, "the name in an Execute message is too long");
+		return STEP_STOP(FRONT_MORE);
+	}
 	p->back->batch_open = true;
 	p->back->base.n_queries++;
-	if (effects && p->h.total <= NAMES_MAX && !is_whole(p))
-		return STEP_STOP(FRONT_MORE);
 	for (unsigned i = 0; effects && i < effects->n_effects && !front->session_mode; i++) {
 		const struct effect *effect = &effects->effects[i];
 		if (effect->kind != EFFECT_DEALLOCATE && effect->kind != EFFECT_EXECUTE)

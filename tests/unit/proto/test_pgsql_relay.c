@@ -1,0 +1,470 @@
+/* Whole conversations through both halves, cut at every byte: what arrives does not depend on how
+ * it came, and each client's names and settings are its own. */
+#include <stdio.h>
+#include <string.h>
+
+#include "../test.h"
+#include "conversation.h"
+
+static void check_same(const struct script *script, const struct outcome *whole,
+	const struct cutting *how, const char *what, size_t position)
+{
+	struct outcome other;
+	struct buf a = {0}, b = {0};
+
+	converse(script, how, &other);
+	bool same = outcome_equal(whole, &other) && !other.malformed && !other.broken;
+	/* What an answer that came earlier would have kept back, a late one does not. */
+	if (!how->interleaved && !how->eager)
+		same = same && whole->to_server.len == other.to_server.len &&
+		       memcmp(whole->to_server.data, other.to_server.data, other.to_server.len) ==
+			       0 &&
+		       whole->n_queries == other.n_queries && whole->n_binds == other.n_binds &&
+		       whole->n_transactions == other.n_transactions &&
+		       whole->n_client_parses == other.n_client_parses &&
+		       whole->n_server_parses == other.n_server_parses;
+	if (!same) {
+		for (unsigned i = 0; i < CLIENTS; i++) {
+			if (!whole->to_client[i].len)
+				continue;
+			outcome_print(whole, i, &a);
+			outcome_print(&other, i, &b);
+			print_error("client %u\n  whole: %s\n  cut:   %s\n", i, a.data, b.data);
+			buf_clear(&a);
+			buf_clear(&b);
+		}
+		fail_msg("%s at %zu: malformed %d broken %d, to the server %zu and %zu bytes", what,
+			position, other.malformed, other.broken, whole->to_server.len,
+			other.to_server.len);
+	}
+	outcome_clear(&other);
+}
+
+static void check_cuts(const struct script *script, const struct outcome *whole)
+{
+	static const struct cutting shapes[] = {
+		{.client_piece = 1},
+		{.server_piece = 1},
+		{.client_piece = 1, .server_piece = 1},
+		{.client_piece = 1, .server_piece = 1, .interleaved = true},
+		{.client_piece = 7, .server_piece = 5, .interleaved = true},
+		{.client_piece = 5, .server_piece = 1, .interleaved = true},
+		{.client_piece = 1, .server_piece = 9, .interleaved = true},
+		{.eager = true},
+		{.client_piece = 1, .server_piece = 1, .eager = true},
+		{.client_piece = 1, .server_piece = 1, .interleaved = true, .eager = true},
+		{.client_piece = 11, .server_piece = 3, .interleaved = true, .eager = true},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(shapes); i++)
+		check_same(script, whole, &shapes[i], "shape", i);
+	for (size_t i = 1; i < whole->n_client_bytes; i++) {
+		struct cutting how = {.client_cut = i};
+		check_same(script, whole, &how, "the client's bytes cut", i);
+	}
+	for (size_t i = 1; i < whole->n_server_bytes; i++) {
+		struct cutting how = {.server_cut = i};
+		check_same(script, whole, &how, "the server's bytes cut", i);
+	}
+}
+
+/* Plays the script whole, compares what each client heard after its login, and then plays it cut in
+ * every way. Clears the script. */
+static void check(struct script *script, const char *const expected[CLIENTS])
+{
+	static const struct cutting uncut;
+	struct outcome whole;
+	struct buf text = {0};
+
+	converse(script, &uncut, &whole);
+	for (unsigned i = 0; i < CLIENTS; i++) {
+		if (!expected[i])
+			continue;
+		outcome_print(&whole, i, &text);
+		assert_string_equal((char *)text.data, expected[i]);
+		buf_clear(&text);
+	}
+	assert_false(whole.malformed || whole.broken);
+	check_cuts(script, &whole);
+	outcome_clear(&whole);
+	script_clear(script);
+}
+
+#define EXPECT(...) ((const char *const[CLIENTS]){__VA_ARGS__})
+
+static void say_run(struct buf *b, const char *statement)
+{
+	say_bind(b, statement, NULL);
+	say_describe(b, 'P', "");
+	say_execute(b);
+}
+
+/* --- simple queries --- */
+
+static void simple_queries_are_passed_on(void **state)
+{
+	struct script s = {0};
+
+	say_query(say(&s, 0), "SELECT 1");
+	say_query(say(&s, 0), "SELECT 2; SELECT 3");
+	say_query(say(&s, 0), "bad");
+	say_query(say(&s, 0), "");
+	say_empty(say(&s, 0), 'S');
+	check(&s, EXPECT("T D(SELECT 1) C(SELECT 1) Z(I) "
+			 "T D(SELECT 2) C(SELECT 1) T D(SELECT 3) C(SELECT 1) Z(I) "
+			 "E(42601) Z(I) Z(I) Z(I)"));
+}
+
+static void transaction_keeps_its_connection(void **state)
+{
+	struct script s = {0};
+
+	say_query(say(&s, 0), "BEGIN");
+	say_query(say(&s, 1), "SELECT other");
+	say_query(say(&s, 0), "SELECT mine");
+	say_query(say(&s, 0), "bad");
+	say_query(say(&s, 0), "SELECT aborted");
+	say_query(say(&s, 0), "ROLLBACK");
+	check(&s, EXPECT("C(BEGIN) Z(T) T D(SELECT mine) C(SELECT 1) Z(T) "
+			 "E(42601) Z(E) E(25P02) Z(E) C(ROLLBACK) Z(I)",
+			  "T D(SELECT other) C(SELECT 1) Z(I)"));
+}
+
+static void pipelined_queries_are_answered_in_order(void **state)
+{
+	struct script s = {0};
+	struct buf *b = say(&s, 0);
+
+	say_query(b, "SELECT 1");
+	say_query(b, "bad");
+	say_query(b, "BEGIN");
+	say_query(b, "SELECT 2");
+	say_query(b, "COMMIT");
+	check(&s, EXPECT("T D(SELECT 1) C(SELECT 1) Z(I) E(42601) Z(I) C(BEGIN) Z(T) "
+			 "T D(SELECT 2) C(SELECT 1) Z(T) C(COMMIT) Z(I)"));
+}
+
+/* --- extended messages --- */
+
+static void named_statements_are_each_clients_own(void **state)
+{
+	struct script s = {0};
+
+	for (unsigned client = 0; client < 2; client++) {
+		struct buf *b = say(&s, client);
+		say_parse(b, "a", client ? "SELECT theirs" : "SELECT mine");
+		say_describe(b, 'S', "a");
+		say_empty(b, 'S');
+	}
+	for (unsigned i = 0; i < 4; i++) {
+		struct buf *b = say(&s, i % 2);
+		say_run(b, "a");
+		say_empty(b, 'S');
+	}
+	struct buf *b = say(&s, 0);
+	say_close(b, 'S', "a");
+	say_empty(b, 'S');
+	b = say(&s, 0);
+	say_run(b, "a");
+	say_empty(b, 'S');
+	b = say(&s, 1);
+	say_run(b, "a");
+	say_empty(b, 'S');
+	check(&s, EXPECT("1 t T Z(I) 2 T D(SELECT mine) C(SELECT 1) Z(I) "
+			 "2 T D(SELECT mine) C(SELECT 1) Z(I) 3 Z(I) E(26000) Z(I)",
+			  "1 t T Z(I) 2 T D(SELECT theirs) C(SELECT 1) Z(I) "
+			  "2 T D(SELECT theirs) C(SELECT 1) Z(I) "
+			  "2 T D(SELECT theirs) C(SELECT 1) Z(I)"));
+}
+
+static void statement_that_is_taken_is_refused_by_the_server(void **state)
+{
+	struct script s = {0};
+	struct buf *b = say(&s, 0);
+
+	say_parse(b, "a", "SELECT 1");
+	say_empty(b, 'S');
+	b = say(&s, 0);
+	say_parse(b, "a", "SELECT 2");
+	say_empty(b, 'S');
+	b = say(&s, 0);
+	say_run(b, "a");
+	say_empty(b, 'S');
+	check(&s, EXPECT("1 Z(I) E(42P05) Z(I) 2 T D(SELECT 1) C(SELECT 1) Z(I)"));
+}
+
+static void least_recently_used_statements_make_room(void **state)
+{
+	struct script s = {.prepared_statements = 1};
+	struct buf *b = say(&s, 0);
+
+	say_parse(b, "a", "SELECT 1");
+	say_parse(b, "b", "SELECT 2");
+	say_empty(b, 'S');
+	for (unsigned i = 0; i < 2; i++) {
+		b = say(&s, 0);
+		say_run(b, "a");
+		say_run(b, "b");
+		say_empty(b, 'S');
+	}
+	check(&s, EXPECT("1 1 Z(I) 2 T D(SELECT 1) C(SELECT 1) 2 T D(SELECT 2) C(SELECT 1) Z(I) "
+			 "2 T D(SELECT 1) C(SELECT 1) 2 T D(SELECT 2) C(SELECT 1) Z(I)"));
+}
+
+static void error_before_the_sync_is_told_at_once(void **state)
+{
+	struct script s = {0};
+	struct buf *b = say(&s, 0);
+
+	say_parse(b, "", "oops");
+	say_run(b, "");
+	say_empty(b, 'H');
+	b = say(&s, 0);
+	say_run(b, "");
+	say_query(b, "SELECT skipped");
+	say_empty(b, 'S');
+	say_query(say(&s, 0), "SELECT 1");
+	check(&s, EXPECT("1 2 T E(22012) Z(I) T D(SELECT 1) C(SELECT 1) Z(I)"));
+}
+
+static void flush_brings_answers_without_a_sync(void **state)
+{
+	struct script s = {0};
+	struct buf *b = say(&s, 0);
+
+	say_parse(b, "a", "SELECT 1");
+	say_describe(b, 'S', "a");
+	say_empty(b, 'H');
+	b = say(&s, 0);
+	say_run(b, "a");
+	say_empty(b, 'H');
+	say_empty(say(&s, 0), 'S');
+	check(&s, EXPECT("1 t T 2 T D(SELECT 1) C(SELECT 1) Z(I)"));
+}
+
+static void answers_that_weir_gives_wait_their_turn(void **state)
+{
+	struct script s = {0};
+	struct buf *b = say(&s, 0);
+
+	say_parse(b, "a", "SELECT 1");
+	say_empty(b, 'S');
+	b = say(&s, 0);
+	say_run(b, "a");
+	say_parse(b, "b", "SELECT 1");
+	say_close(b, 'S', "a");
+	say_close(b, 'S', "nobody");
+	say_run(b, "b");
+	say_empty(b, 'S');
+	check(&s, EXPECT("1 Z(I) 2 T D(SELECT 1) C(SELECT 1) 1 3 3 "
+			 "2 T D(SELECT 1) C(SELECT 1) Z(I)"));
+}
+
+/* --- SQL that names statements --- */
+
+static void deallocate_by_a_prepared_statement(void **state)
+{
+	struct script s = {0};
+	struct buf *b = say(&s, 0);
+
+	say_parse(b, "a", "SELECT mine");
+	say_parse(b, "", "DEALLOCATE a");
+	say_run(b, "");
+	say_run(b, "a");
+	say_empty(b, 'S');
+	b = say(&s, 0);
+	say_parse(b, "a", "SELECT again");
+	say_run(b, "a");
+	say_empty(b, 'S');
+	check(&s, EXPECT("1 1 2 T C(DEALLOCATE) E(26000) Z(I) "
+			 "1 2 T D(SELECT again) C(SELECT 1) Z(I)"));
+}
+
+static void deallocate_all_is_the_clients_own(void **state)
+{
+	struct script s = {0};
+
+	for (unsigned client = 0; client < 2; client++) {
+		struct buf *b = say(&s, client);
+		say_parse(b, "a", "SELECT 1");
+		say_empty(b, 'S');
+	}
+	say_query(say(&s, 0), "DEALLOCATE ALL");
+	for (unsigned client = 0; client < 2; client++) {
+		struct buf *b = say(&s, client);
+		say_run(b, "a");
+		say_empty(b, 'S');
+	}
+	check(&s, EXPECT("1 Z(I) C(DEALLOCATE ALL) Z(I) E(26000) Z(I)",
+			  "1 Z(I) 2 T D(SELECT 1) C(SELECT 1) Z(I)"));
+}
+
+/* --- settings --- */
+
+static void settings_follow_their_client(void **state)
+{
+	struct script s = {0};
+
+	say_query(say(&s, 0), "SET work_mem TO 1MB");
+	say_query(say(&s, 1), "SHOW work_mem");
+	say_query(say(&s, 1), "SET work_mem TO 2MB");
+	say_query(say(&s, 0), "SHOW work_mem");
+	say_query(say(&s, 1), "SHOW work_mem");
+	say_query(say(&s, 0), "SHOW application_name");
+	say_query(say(&s, 1), "SET application_name TO 'new'");
+	say_query(say(&s, 0), "SHOW application_name");
+	say_query(say(&s, 1), "SHOW application_name");
+	check(&s, EXPECT("C(SET) Z(I) T D(1MB) C(SELECT 1) Z(I) T D(program 0) C(SELECT 1) Z(I) "
+			 "T D(program 0) C(SELECT 1) Z(I)",
+			  "T D((unset)) C(SELECT 1) Z(I) C(SET) Z(I) T D(2MB) C(SELECT 1) Z(I) "
+			  "C(SET) S(new) Z(I) T D(new) C(SELECT 1) Z(I)"));
+}
+
+static void setting_that_is_rolled_back_does_not_follow(void **state)
+{
+	struct script s = {0};
+
+	say_query(say(&s, 0), "SET work_mem TO 1MB");
+	say_query(say(&s, 0), "BEGIN");
+	say_query(say(&s, 0), "bad");
+	say_query(say(&s, 0), "ROLLBACK");
+	say_query(say(&s, 1), "SHOW work_mem");
+	say_query(say(&s, 0), "SHOW work_mem");
+	check(&s, EXPECT("C(SET) Z(I) C(BEGIN) Z(T) E(42601) Z(E) C(ROLLBACK) Z(I) "
+			 "T D(1MB) C(SELECT 1) Z(I)",
+			  "T D((unset)) C(SELECT 1) Z(I)"));
+}
+
+/* --- what comes unasked --- */
+
+static void notices_and_notifications_are_passed_on(void **state)
+{
+	struct script s = {0};
+	struct buf *b = say(&s, 0);
+
+	say_query(b, "NOTICE");
+	say_query(b, "NOTIFY");
+	say_parse(b, "a", "NOTIFY");
+	say_run(b, "a");
+	say_empty(b, 'S');
+	check(&s, EXPECT("N(00000) T D(NOTICE) C(SELECT 1) Z(I) A T D(NOTIFY) C(SELECT 1) Z(I) "
+			 "1 2 T A D(NOTIFY) C(SELECT 1) Z(I)"));
+}
+
+/* --- COPY --- */
+
+static void copy_in_reaches_the_server(void **state)
+{
+	struct script s = {0};
+
+	say_query(say(&s, 0), "COPY IN");
+	struct buf *b = say(&s, 0);
+	say_text(b, 'd', "some data\n");
+	say_text(b, 'd', "more of it\n");
+	say_empty(b, 'c');
+	say_query(say(&s, 0), "SELECT 1");
+	/* All of it at once. */
+	b = say(&s, 0);
+	say_query(b, "COPY IN");
+	say_text(b, 'd', "data");
+	say_text(b, 'f', "enough");
+	say_query(b, "SELECT 2");
+	check(&s, EXPECT("G C(COPY 0) Z(I) T D(SELECT 1) C(SELECT 1) Z(I) "
+			 "G E(57014) Z(I) T D(SELECT 2) C(SELECT 1) Z(I)"));
+}
+
+static void copy_in_by_extended_messages(void **state)
+{
+	struct script s = {0};
+	struct buf *b = say(&s, 0);
+
+	/* libpq sends a Sync behind the Execute; the server ignores it in the copy mode. */
+	say_parse(b, "", "COPY IN");
+	say_bind(b, "", NULL);
+	say_execute(b);
+	say_empty(b, 'S');
+	b = say(&s, 0);
+	say_text(b, 'd', "data");
+	say_empty(b, 'c');
+	say_empty(b, 'S');
+	say_query(say(&s, 0), "SELECT 1");
+	check(&s, EXPECT("1 2 G C(COPY 0) Z(I) T D(SELECT 1) C(SELECT 1) Z(I)"));
+}
+
+static void copy_out_reaches_the_client(void **state)
+{
+	struct script s = {0};
+	struct buf *b = say(&s, 0);
+
+	say_query(b, "COPY OUT");
+	say_parse(b, "", "COPY OUT");
+	say_bind(b, "", NULL);
+	say_execute(b);
+	say_empty(b, 'S');
+	check(&s, EXPECT("H d d c C(COPY 2) Z(I) 1 2 H d d c C(COPY 2) Z(I)"));
+}
+
+static void copy_data_behind_an_error_is_dropped(void **state)
+{
+	struct script s = {0};
+
+	say_query(say(&s, 0), "bad");
+	struct buf *b = say(&s, 0);
+	say_text(b, 'd', "late");
+	say_empty(b, 'c');
+	say_query(b, "SELECT 1");
+	check(&s, EXPECT("E(42601) Z(I) T D(SELECT 1) C(SELECT 1) Z(I)"));
+}
+
+/* --- limits --- */
+
+static void error_is_told_once_when_the_server_is_lost(void **state)
+{
+	struct script s = {.server_dies = true};
+
+	say_query(say(&s, 0), "SELECT 1");
+	say_query(say(&s, 0), "SELECT 2");
+	check(&s, EXPECT("T D(SELECT 1) C(SELECT 1) Z(I) E(08006) Z(I)"));
+}
+
+static void unknown_messages_are_refused(void **state)
+{
+	struct script s = {0};
+
+	say_empty(say(&s, 0), '?');
+	check(&s, EXPECT("E(08P01)"));
+	buf_put(say(&s, 0), "Q\0\0\0\3", 5);
+	check(&s, EXPECT("E(08P01)"));
+	buf_put(say(&s, 0), "B\0\0\0\6a\0", 7);
+	check(&s, EXPECT("E(08P01)"));
+	say_text(say(&s, 0), 'D', "x");
+	check(&s, EXPECT("E(08P01)"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(simple_queries_are_passed_on),
+		cmocka_unit_test(transaction_keeps_its_connection),
+		cmocka_unit_test(pipelined_queries_are_answered_in_order),
+		cmocka_unit_test(named_statements_are_each_clients_own),
+		cmocka_unit_test(statement_that_is_taken_is_refused_by_the_server),
+		cmocka_unit_test(least_recently_used_statements_make_room),
+		cmocka_unit_test(error_before_the_sync_is_told_at_once),
+		cmocka_unit_test(flush_brings_answers_without_a_sync),
+		cmocka_unit_test(answers_that_weir_gives_wait_their_turn),
+		cmocka_unit_test(deallocate_by_a_prepared_statement),
+		cmocka_unit_test(deallocate_all_is_the_clients_own),
+		cmocka_unit_test(settings_follow_their_client),
+		cmocka_unit_test(setting_that_is_rolled_back_does_not_follow),
+		cmocka_unit_test(notices_and_notifications_are_passed_on),
+		cmocka_unit_test(copy_in_reaches_the_server),
+		cmocka_unit_test(copy_in_by_extended_messages),
+		cmocka_unit_test(copy_out_reaches_the_client),
+		cmocka_unit_test(copy_data_behind_an_error_is_dropped),
+		cmocka_unit_test(error_is_told_once_when_the_server_is_lost),
+		cmocka_unit_test(unknown_messages_are_refused),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
