@@ -473,7 +473,8 @@ static bool ensure_unnamed(struct pass *p)
 	if (back->unnamed_number == front->unnamed_number)
 		return true;
 	if (front->unnamed) {
-		output_ref(p->to_server, front->unnamed, front->unnamed_len);
+		/* Not by reference: another Parse may take its place before this one is sent. */
+		output_copy(p->to_server, front->unnamed, front->unnamed_len);
 		push(p, (struct expectation){.kind = EXPECT_PARSE, .own = true});
 		back->unnamed_number = front->unnamed_number;
 		back->base.n_server_parses++;

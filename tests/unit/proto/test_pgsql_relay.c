@@ -242,6 +242,35 @@ static void flush_brings_answers_without_a_sync(void **state)
 	check(&s, EXPECT("1 t T 2 T D(SELECT 1) C(SELECT 1) Z(I)"));
 }
 
+static void unnamed_statement_follows_its_client(void **state)
+{
+	struct script s = {0};
+	struct buf *b;
+
+	for (unsigned client = 0; client < 2; client++) {
+		b = say(&s, client);
+		say_parse(b, "", client ? "SELECT theirs" : "SELECT mine");
+		say_empty(b, 'S');
+	}
+	/* In the same delivery another Parse takes the place of the one that is sent again. */
+	b = say(&s, 0);
+	say_run(b, "");
+	say_parse(b, "", "SELECT next");
+	say_run(b, "");
+	say_empty(b, 'S');
+	say_query(b, "SELECT 1");
+	b = say(&s, 1);
+	say_run(b, "");
+	say_empty(b, 'S');
+	say_query(b, "SELECT 2");
+	say_run(b, "");
+	say_empty(b, 'S');
+	check(&s, EXPECT("1 Z(I) 2 T D(SELECT mine) C(SELECT 1) 1 2 T D(SELECT next) C(SELECT 1) "
+			 "Z(I) T D(SELECT 1) C(SELECT 1) Z(I)",
+			  "1 Z(I) 2 T D(SELECT theirs) C(SELECT 1) Z(I) "
+			  "T D(SELECT 2) C(SELECT 1) Z(I) E(26000) Z(I)"));
+}
+
 static void answers_that_weir_gives_wait_their_turn(void **state)
 {
 	struct script s = {0};
@@ -452,6 +481,7 @@ int main(void)
 		cmocka_unit_test(least_recently_used_statements_make_room),
 		cmocka_unit_test(error_before_the_sync_is_told_at_once),
 		cmocka_unit_test(flush_brings_answers_without_a_sync),
+		cmocka_unit_test(unnamed_statement_follows_its_client),
 		cmocka_unit_test(answers_that_weir_gives_wait_their_turn),
 		cmocka_unit_test(deallocate_by_a_prepared_statement),
 		cmocka_unit_test(deallocate_all_is_the_clients_own),
