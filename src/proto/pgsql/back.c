@@ -130,11 +130,16 @@ static void skip_to_sync(struct answer *a)
 
 	if (!e || e->kind == EXPECT_QUERY || e->kind == EXPECT_FUNCTION)
 		return;
-	back->failing = true;
-	while ((e = first(back)) && e->kind != EXPECT_SYNC) {
-		undo(a, e);
+	size_t n = 0;
+	while ((e = expectations_at(&back->expected, n)) && e->kind != EXPECT_SYNC)
+		n++;
+	/* The last one first: a name that was closed and given again is the old one's again. */
+	for (size_t i = n; i > 0; i--)
+		undo(a, expectations_at(&back->expected, i - 1));
+	for (size_t i = 0; i < n; i++)
 		expectations_pop(&back->expected);
-	}
+	/* If the Sync is on its way already, the client's next messages are not skipped. */
+	back->failing = back->expected.len == 0;
 }
 
 /* --- passing on --- */
@@ -213,7 +218,6 @@ static enum back_verdict handle_error(struct answer *a)
 		return BACK_BROKEN;
 	}
 	supersede(back, &report);
-	back->erred = true;
 	const struct expectation *e = first(back);
 	if (e && e->own && e->kind == EXPECT_QUERY) {
 		quote_report(&report, REASON_SERVER_LOST, &back->own_report);
@@ -225,6 +229,7 @@ static enum back_verdict handle_error(struct answer *a)
 			return BACK_BROKEN;
 		}
 	}
+	back->erred = true;
 	if (a->front && a->front->base.instead && strcmp(report.sqlstate, "57014") == 0 &&
 		!swallowed(a)) {
 		/* weir cancelled it, and knows better why. */

@@ -942,7 +942,7 @@ void relay_server_lost(struct pg_front *front, struct pg_back *back, const struc
 {
 	bool open = back->batch_open && !back->failing;
 	uint8_t status = front->base.failed_transaction ? 'E' : 'I';
-	bool told = back->failing;
+	bool told = back->erred;
 
 	for (; back->expected.len; expectations_pop(&back->expected)) {
 		const struct expectation *item = expectations_first(&back->expected);

@@ -211,6 +211,32 @@ static void least_recently_used_statements_make_room(void **state)
 			 "2 T D(SELECT 1) C(SELECT 1) 2 T D(SELECT 2) C(SELECT 1) Z(I)"));
 }
 
+static void error_in_a_pipeline_skips_to_the_sync(void **state)
+{
+	struct script s = {0};
+	struct buf *b = say(&s, 0);
+
+	say_parse(b, "good", "SELECT 1");
+	say_run(b, "good");
+	say_parse(b, "worse", "bad");
+	say_run(b, "worse");
+	say_parse(b, "never", "SELECT never");
+	say_close(b, 'S', "good");
+	say_parse(b, "good", "SELECT other");
+	say_empty(b, 'S');
+	b = say(&s, 0);
+	say_run(b, "good");
+	say_empty(b, 'S');
+	say_run(b, "never");
+	say_empty(b, 'S');
+	say_run(b, "worse");
+	say_empty(b, 'S');
+	say_query(b, "SELECT 2");
+	check(&s, EXPECT("1 2 T D(SELECT 1) C(SELECT 1) E(42601) Z(I) "
+			 "2 T D(SELECT 1) C(SELECT 1) Z(I) E(26000) Z(I) E(26000) Z(I) "
+			 "T D(SELECT 2) C(SELECT 1) Z(I)"));
+}
+
 static void error_before_the_sync_is_told_at_once(void **state)
 {
 	struct script s = {0};
@@ -479,6 +505,7 @@ int main(void)
 		cmocka_unit_test(named_statements_are_each_clients_own),
 		cmocka_unit_test(statement_that_is_taken_is_refused_by_the_server),
 		cmocka_unit_test(least_recently_used_statements_make_room),
+		cmocka_unit_test(error_in_a_pipeline_skips_to_the_sync),
 		cmocka_unit_test(error_before_the_sync_is_told_at_once),
 		cmocka_unit_test(flush_brings_answers_without_a_sync),
 		cmocka_unit_test(unnamed_statement_follows_its_client),
