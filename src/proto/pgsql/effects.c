@@ -302,6 +302,8 @@ static void apply_resets(struct pg_front *front)
 
 void effects_ready(struct pg_front *front, struct pg_back *back)
 {
+	/* Here, not when the next Query is sent: that may be long before this one is answered. */
+	front->statement_index = 0;
 	if (settings_count(front->resets))
 		apply_resets(front);
 	if (back->status == 'I')

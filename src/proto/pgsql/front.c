@@ -311,7 +311,6 @@ static void remember_effects(struct pg_front *front, struct scan *effects)
 	front->query_scan = effects;
 	front->effects = effects;
 	front->barrier = effects != NULL;
-	front->statement_index = 0;
 }
 
 static struct step handle_query(struct pass *p)
@@ -966,6 +965,7 @@ void relay_server_lost(struct pg_front *front, struct pg_back *back, const struc
 	front->forwarding = 0;
 	front->scanning = front->barrier = false;
 	front->effects = NULL;
+	front->statement_index = 0;
 	front->base.mid_message = false;
 	front->base.in_request = front->skipping;
 }

@@ -390,6 +390,21 @@ static void setting_that_is_rolled_back_does_not_follow(void **state)
 			  "T D((unset)) C(SELECT 1) Z(I)"));
 }
 
+static void setting_in_a_pipeline_follows(void **state)
+{
+	struct script s = {0};
+	struct buf *b = say(&s, 0);
+
+	say_query(b, "SELECT 1");
+	say_query(b, "SET work_mem TO 1MB");
+	say_query(b, "SELECT 2");
+	say_query(say(&s, 1), "SHOW work_mem");
+	say_query(say(&s, 0), "SHOW work_mem");
+	check(&s, EXPECT("T D(SELECT 1) C(SELECT 1) Z(I) C(SET) Z(I) T D(SELECT 2) C(SELECT 1) "
+			 "Z(I) T D(1MB) C(SELECT 1) Z(I)",
+			  "T D((unset)) C(SELECT 1) Z(I)"));
+}
+
 /* --- what comes unasked --- */
 
 static void notices_and_notifications_are_passed_on(void **state)
@@ -514,6 +529,7 @@ int main(void)
 		cmocka_unit_test(deallocate_all_is_the_clients_own),
 		cmocka_unit_test(settings_follow_their_client),
 		cmocka_unit_test(setting_that_is_rolled_back_does_not_follow),
+		cmocka_unit_test(setting_in_a_pipeline_follows),
 		cmocka_unit_test(notices_and_notifications_are_passed_on),
 		cmocka_unit_test(copy_in_reaches_the_server),
 		cmocka_unit_test(copy_in_by_extended_messages),
