@@ -13,6 +13,9 @@
 #define NAMED_PARSE_MAX   (16u << 20)
 #define UNNAMED_PARSE_MAX (64u << 10)
 
+/* Messages that have to be looked into are waited for up to this size. */
+#define LOOK_MAX (64u << 10)
+
 /* The names at the front of a Bind, Describe, Close or Execute. */
 #define NAMES_MAX 8192
 
@@ -318,6 +321,9 @@ static struct step handle_query(struct pass *p)
 	struct pg_front *front = p->front;
 	struct scan *effects = NULL;
 
+	/* Which prepared statements it names must be known before any of it is sent. */
+	if (!is_whole(p) && front->statements.n_items && p->h.total <= LOOK_MAX)
+		return STEP_STOP(FRONT_MORE);
 	forget_unnamed(front);
 	if (is_whole(p)) {
 		const char *sql = (const char *)p->in->data + PG_HEADER;

@@ -317,6 +317,25 @@ static void answers_that_weir_gives_wait_their_turn(void **state)
 
 /* --- SQL that names statements --- */
 
+static void sql_reaches_the_clients_statements(void **state)
+{
+	struct script s = {0};
+	struct buf *b = say(&s, 0);
+
+	say_parse(b, "a", "SELECT mine");
+	say_empty(b, 'S');
+	say_query(say(&s, 0), "EXECUTE a");
+	say_query(say(&s, 1), "EXECUTE a");
+	say_query(say(&s, 0), "DEALLOCATE a");
+	say_query(say(&s, 0), "DEALLOCATE a");
+	b = say(&s, 0);
+	say_run(b, "a");
+	say_empty(b, 'S');
+	check(&s, EXPECT("1 Z(I) T D(SELECT mine) C(SELECT 1) Z(I) C(DEALLOCATE) Z(I) "
+			 "E(26000) Z(I) E(26000) Z(I)",
+			  "E(26000) Z(I)"));
+}
+
 static void deallocate_by_a_prepared_statement(void **state)
 {
 	struct script s = {0};
@@ -525,6 +544,7 @@ int main(void)
 		cmocka_unit_test(flush_brings_answers_without_a_sync),
 		cmocka_unit_test(unnamed_statement_follows_its_client),
 		cmocka_unit_test(answers_that_weir_gives_wait_their_turn),
+		cmocka_unit_test(sql_reaches_the_clients_statements),
 		cmocka_unit_test(deallocate_by_a_prepared_statement),
 		cmocka_unit_test(deallocate_all_is_the_clients_own),
 		cmocka_unit_test(settings_follow_their_client),
