@@ -508,10 +508,25 @@ static char *bind_value(struct reader r, int number)
 	return NULL;
 }
 
+/* Will a value of the Bind have to be known? */
+static bool has_parameters(const struct scan *effects)
+{
+	for (unsigned i = 0; effects && i < effects->n_effects; i++) {
+		if (effects->effects[i].param > 0)
+			return true;
+	}
+	return false;
+}
+
+static const struct scan *effects_of(const struct pg_front *front, const struct statement *bound)
+{
+	return bound ? bound->effects : front->unnamed_effects;
+}
+
 static void remember_bound(struct pass *p, struct statement *statement, struct reader rest)
 {
 	struct pg_front *front = p->front;
-	const struct scan *effects = statement ? statement->effects : front->unnamed_effects;
+	const struct scan *effects = effects_of(front, statement);
 
 	set_bound(front, statement);
 	for (unsigned i = 0; effects && i < effects->n_effects; i++) {
@@ -567,16 +582,17 @@ static struct step handle_bind(struct pass *p)
 			return violation(p, "invalid Bind message");
 		return STEP_STOP(FRONT_MORE);
 	}
+	if (name_len && !p->front->session_mode)
+		cs = client_statement_find(&p->front->statements, name);
+	const struct scan *effects = effects_of(p->front, cs ? cs->statement : NULL);
+	if (!is_whole(p) && p->h.total <= LOOK_MAX && has_parameters(effects))
+		return STEP_STOP(FRONT_MORE);
 	p->back->batch_open = true;
 	p->back->base.n_binds++;
-	if (!name_len) {
-		if (!ensure_unnamed(p))
-			return out_of_memory(p);
-		remember_bound(p, NULL, r);
-	} else if (!p->front->session_mode) {
-		cs = client_statement_find(&p->front->statements, name);
+	if (!name_len && !ensure_unnamed(p))
+		return out_of_memory(p);
+	if (!name_len || !p->front->session_mode)
 		remember_bound(p, cs ? cs->statement : NULL, r);
-	}
 	if (!name_len || p->front->session_mode) {
 		push(p, (struct expectation){.kind = EXPECT_BIND});
 		forward_from(p, 0);
@@ -670,7 +686,7 @@ static struct step handle_execute(struct pass *p)
 {
 	struct pg_front *front = p->front;
 	struct statement *statement = front->bound;
-	const struct scan *effects = statement ? statement->effects : front->unnamed_effects;
+	const struct scan *effects = effects_of(front, statement);
 
 	if (!is_whole(p)) {
 		if (p->h.total > NAMES_MAX)

@@ -394,6 +394,23 @@ static void settings_follow_their_client(void **state)
 			  "C(SET) S(new) Z(I) T D(new) C(SELECT 1) Z(I)"));
 }
 
+static void setting_by_a_parameter_follows_too(void **state)
+{
+	static const char sql[] = "SELECT set_config('work_mem', $1, false)";
+	struct script s = {0};
+	struct buf *b = say(&s, 0);
+
+	say_parse(b, "set", sql);
+	say_bind(b, "set", "3MB");
+	say_execute(b);
+	say_empty(b, 'S');
+	say_query(say(&s, 1), "SHOW work_mem");
+	say_query(say(&s, 0), "SHOW work_mem");
+	check(&s, EXPECT("1 2 D(SELECT set_config('work_mem', $1, false)) C(SELECT 1) Z(I) "
+			 "T D(3MB) C(SELECT 1) Z(I)",
+			  "T D((unset)) C(SELECT 1) Z(I)"));
+}
+
 static void setting_that_is_rolled_back_does_not_follow(void **state)
 {
 	struct script s = {0};
@@ -548,6 +565,7 @@ int main(void)
 		cmocka_unit_test(deallocate_by_a_prepared_statement),
 		cmocka_unit_test(deallocate_all_is_the_clients_own),
 		cmocka_unit_test(settings_follow_their_client),
+		cmocka_unit_test(setting_by_a_parameter_follows_too),
 		cmocka_unit_test(setting_that_is_rolled_back_does_not_follow),
 		cmocka_unit_test(setting_in_a_pipeline_follows),
 		cmocka_unit_test(notices_and_notifications_are_passed_on),
