@@ -743,6 +743,8 @@ static struct step handle_copy(struct pass *p)
 		return STEP_ON;
 	}
 	if (p->h.type != 'd') {
+		if (!expectations_reserve(&back->expected, 1))
+			return STEP_STOP(FRONT_WAIT);
 		push(p, (struct expectation){.kind = EXPECT_COPY_END});
 		back->copy_in = false;
 	}

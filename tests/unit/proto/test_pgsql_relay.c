@@ -524,6 +524,27 @@ static void copy_data_behind_an_error_is_dropped(void **state)
 
 /* --- limits --- */
 
+static void hundreds_of_copy_ends_do_no_harm(void **state)
+{
+	static const struct cutting uncut;
+	struct script s = {0};
+	struct outcome o;
+	struct buf text = {0};
+	struct buf *b = say(&s, 0);
+
+	say_query(b, "SELECT 1");
+	for (int i = 0; i < 500; i++)
+		say_empty(b, 'c');
+	say_query(b, "SELECT 2");
+	converse(&s, &uncut, &o);
+	outcome_print(&o, 0, &text);
+	assert_string_equal(
+		(char *)text.data, "T D(SELECT 1) C(SELECT 1) Z(I) T D(SELECT 2) C(SELECT 1) Z(I)");
+	buf_clear(&text);
+	outcome_clear(&o);
+	script_clear(&s);
+}
+
 static void error_is_told_once_when_the_server_is_lost(void **state)
 {
 	struct script s = {.server_dies = true};
@@ -573,6 +594,7 @@ int main(void)
 		cmocka_unit_test(copy_in_by_extended_messages),
 		cmocka_unit_test(copy_out_reaches_the_client),
 		cmocka_unit_test(copy_data_behind_an_error_is_dropped),
+		cmocka_unit_test(hundreds_of_copy_ends_do_no_harm),
 		cmocka_unit_test(error_is_told_once_when_the_server_is_lost),
 		cmocka_unit_test(unknown_messages_are_refused),
 	};
