@@ -6,6 +6,7 @@
 
 struct output_block {
 	struct output_block *next;
+	size_t used, size;
 	uint8_t data[];
 };
 
@@ -44,24 +45,45 @@ void output_ref(struct output *o, const void *data, size_t len)
 	o->total += len;
 }
 
+/* Each block holds as much as all before it, so that any number of small pieces, which stand
+ * together in it, are a few large ones. */
+static struct output_block *add_block(struct output *o, size_t len)
+{
+	size_t size = OUTPUT_SCRATCH;
+
+	if (o->blocks && size < o->blocks->size * 2)
+		size = o->blocks->size * 2;
+	if (size < len)
+		size = len;
+	struct output_block *block = malloc(sizeof(*block) + size);
+	if (!block)
+		return NULL;
+	block->next = o->blocks;
+	block->used = 0;
+	block->size = size;
+	o->blocks = block;
+	return block;
+}
+
 uint8_t *output_space(struct output *o, size_t len)
 {
+	struct output_block *block = o->blocks;
 	uint8_t *at;
 
 	if (o->failed)
 		return NULL;
-	if (len <= OUTPUT_SCRATCH - o->n_scratch) {
+	if (!block && len <= OUTPUT_SCRATCH - o->n_scratch) {
 		at = o->scratch + o->n_scratch;
 		o->n_scratch += len;
 	} else {
-		struct output_block *block = malloc(sizeof(*block) + len);
+		if (!block || len > block->size - block->used)
+			block = add_block(o, len);
 		if (!block) {
 			o->failed = true;
 			return NULL;
 		}
-		block->next = o->blocks;
-		o->blocks = block;
-		at = block->data;
+		at = block->data + block->used;
+		block->used += len;
 	}
 	output_ref(o, at, len);
 	return at;

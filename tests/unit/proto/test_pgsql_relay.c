@@ -545,6 +545,50 @@ static void hundreds_of_copy_ends_do_no_harm(void **state)
 	script_clear(&s);
 }
 
+static void thousands_of_answers_of_weirs_own_do_no_harm(void **state)
+{
+	static const struct cutting uncut;
+	struct script s = {0};
+	struct outcome o;
+	struct buf *b = say(&s, 0);
+
+	say_parse(b, "", "SELECT 1");
+	say_run(b, "");
+	for (int i = 0; i < 20000; i++)
+		say_close(b, 'S', "nobody");
+	say_empty(b, 'S');
+	converse(&s, &uncut, &o);
+	size_t n = 0;
+	for (size_t i = 0; i + 5 <= o.to_client[0].len; i++)
+		n += memcmp(o.to_client[0].data + i, "3\0\0\0\4", 5) == 0;
+	assert_int_equal(n, 20000);
+	outcome_clear(&o);
+	script_clear(&s);
+}
+
+static void every_request_is_answered_when_the_server_is_lost(void **state)
+{
+	static const struct cutting uncut;
+	struct script s = {.server_dies = true};
+	struct outcome o;
+	struct buf text = {0};
+	struct buf *b = say(&s, 0);
+
+	for (int i = 0; i < 1000; i++) {
+		say_parse(b, "", "SELECT 1");
+		say_run(b, "");
+		say_empty(b, 'S');
+	}
+	converse(&s, &uncut, &o);
+	outcome_print(&o, 0, &text);
+	assert_int_equal(text.len, 1000 * strlen("E(08006) Z(I) "));
+	for (size_t i = 0; i + 1 < text.len; i += strlen("E(08006) Z(I) "))
+		assert_memory_equal(text.data + i, "E(08006) Z(I)", strlen("E(08006) Z(I)"));
+	buf_clear(&text);
+	outcome_clear(&o);
+	script_clear(&s);
+}
+
 static void error_is_told_once_when_the_server_is_lost(void **state)
 {
 	struct script s = {.server_dies = true};
@@ -595,6 +639,8 @@ int main(void)
 		cmocka_unit_test(copy_out_reaches_the_client),
 		cmocka_unit_test(copy_data_behind_an_error_is_dropped),
 		cmocka_unit_test(hundreds_of_copy_ends_do_no_harm),
+		cmocka_unit_test(thousands_of_answers_of_weirs_own_do_no_harm),
+		cmocka_unit_test(every_request_is_answered_when_the_server_is_lost),
 		cmocka_unit_test(error_is_told_once_when_the_server_is_lost),
 		cmocka_unit_test(unknown_messages_are_refused),
 	};
