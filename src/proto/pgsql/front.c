@@ -896,6 +896,9 @@ static struct step one_message(struct pass *p)
 {
 	struct pg_front *front = p->front;
 
+	/* Nothing may be in them: weir puts messages of its own behind what it has seen of them. */
+	if ((p->h.type == 'S' || p->h.type == 'H') && p->h.total != PG_HEADER)
+		return violation(p, "a Sync or Flush message with content");
 	switch (p->h.type) {
 	case 'X':
 		front->base.reason = REASON_CLIENT_LEFT;

@@ -598,6 +598,23 @@ static void error_is_told_once_when_the_server_is_lost(void **state)
 	check(&s, EXPECT("T D(SELECT 1) C(SELECT 1) Z(I) E(08006) Z(I)"));
 }
 
+static void messages_with_too_much_in_them_are_refused(void **state)
+{
+	static const uint8_t types[] = {'S', 'H'};
+
+	for (size_t i = 0; i < ARRAY_LEN(types); i++) {
+		struct script s = {0};
+		struct buf *b = say(&s, 0);
+		say_parse(b, "", "SELECT 1");
+		say_empty(b, 'S');
+		say_text(say(&s, 0), types[i], "more");
+		check(&s, EXPECT("1 Z(I) E(08P01)"));
+		say_query(say(&s, 0), "BEGIN");
+		say_text(say(&s, 0), types[i], "more");
+		check(&s, EXPECT("C(BEGIN) Z(T) E(08P01)"));
+	}
+}
+
 static void unknown_messages_are_refused(void **state)
 {
 	struct script s = {0};
@@ -642,6 +659,7 @@ int main(void)
 		cmocka_unit_test(thousands_of_answers_of_weirs_own_do_no_harm),
 		cmocka_unit_test(every_request_is_answered_when_the_server_is_lost),
 		cmocka_unit_test(error_is_told_once_when_the_server_is_lost),
+		cmocka_unit_test(messages_with_too_much_in_them_are_refused),
 		cmocka_unit_test(unknown_messages_are_refused),
 	};
 
