@@ -415,6 +415,12 @@ static enum back_verdict one_message(struct answer *a)
 	case 'W':
 		return handle_copy_in(a);
 	case 'A':
+		/* It may come at any time, in the answer to a message of weir's own too. */
+		if (a->front)
+			pass_on(a);
+		else
+			swallow(a);
+		return BACK_MORE;
 	case 'N':
 		if (a->front && !swallowed(a))
 			pass_on(a);

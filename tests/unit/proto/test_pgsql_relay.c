@@ -457,6 +457,18 @@ static void notices_and_notifications_are_passed_on(void **state)
 			 "1 2 T A D(NOTIFY) C(SELECT 1) Z(I)"));
 }
 
+static void notification_amid_weirs_own_messages_is_passed_on(void **state)
+{
+	struct script s = {0};
+	struct buf *b = say(&s, 0);
+
+	say_parse(b, "a", "SELECT 1");
+	say_empty(b, 'S');
+	/* The name is taken back behind it: there the notification comes. */
+	say_query(say(&s, 0), "EXECUTE a; NOTIFY LATER");
+	check(&s, EXPECT("1 Z(I) T D(SELECT 1) C(SELECT 1) T D(NOTIFY LATER) C(SELECT 1) Z(I) A"));
+}
+
 /* --- COPY --- */
 
 static void copy_in_reaches_the_server(void **state)
@@ -651,6 +663,7 @@ int main(void)
 		cmocka_unit_test(setting_that_is_rolled_back_does_not_follow),
 		cmocka_unit_test(setting_in_a_pipeline_follows),
 		cmocka_unit_test(notices_and_notifications_are_passed_on),
+		cmocka_unit_test(notification_amid_weirs_own_messages_is_passed_on),
 		cmocka_unit_test(copy_in_reaches_the_server),
 		cmocka_unit_test(copy_in_by_extended_messages),
 		cmocka_unit_test(copy_out_reaches_the_client),
