@@ -135,9 +135,9 @@ uint8_t *buf_reserve(struct buf *b, size_t len)
 
 void buf_put(struct buf *b, const void *data, size_t len)
 {
-	uint8_t *at = buf_reserve(b, len);
+	uint8_t *at = len ? buf_reserve(b, len) : NULL;
 
-	if (at && len) {
+	if (at) {
 		memcpy(at, data, len);
 		b->len += len;
 	}
