@@ -7,6 +7,8 @@
 
 #include "util/text.h"
 
+#define DRIVER_LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-."
+
 static const struct {
 	const char *scheme, *protocol;
 } schemes[] = {{"postgresql", "postgresql"}, {"postgres", "postgresql"}, {"mysql", "mysql"},
@@ -20,10 +22,12 @@ static int problem(struct buf *ret_problem, const char *text)
 
 static int hex_digit(char c)
 {
-	const char *digits = "0123456789abcdef";
-	const char *at = c ? strchr(digits, c | 32) : NULL;
+	static const char digits[] = "0123456789abcdefABCDEF";
+	const char *at = c ? strchr(digits, c) : NULL;
 
-	return at ? (int)(at - digits) : -1;
+	if (!at)
+		return -1;
+	return at - digits < 16 ? (int)(at - digits) : (int)(at - digits) - 6;
 }
 
 /* Decodes %XX. NULL with *ret_bad set for a bad escape or a NUL; NULL without for no memory. */
@@ -66,12 +70,14 @@ static int decode_to(const char *text, size_t len, char **ret_text, struct buf *
 static int parse_scheme(const char **at, struct url *url, struct buf *ret_problem)
 {
 	size_t len = strcspn(*at, ":+/");
-	const char *rest = strstr(*at, "://");
+	const char *rest = *at + len;
 
-	for (size_t i = 0; rest && i < ARRAY_LEN(schemes); i++) {
+	if (*rest == '+')
+		rest += 1 + strspn(rest + 1, DRIVER_LETTERS);
+	for (size_t i = 0; text_starts_with(rest, "://") && i < ARRAY_LEN(schemes); i++) {
 		if (text_is_ci(*at, len, schemes[i].scheme)) {
 			url->protocol = schemes[i].protocol;
-			*at = rest + 3;
+			*at = rest + strlen("://");
 			return 0;
 		}
 	}
@@ -197,7 +203,9 @@ static int parse(const char *at, struct url *url, struct buf *ret_problem)
 	int r = parse_scheme(&at, url, ret_problem);
 	if (r != 0)
 		return r;
-	size_t authority = strcspn(at, "/?#");
+	if (strchr(at, '#'))
+		return problem(ret_problem, "a # has no place in the URL: encode it as %23");
+	size_t authority = strcspn(at, "/?");
 	/* A password may hold an unencoded @: the last one separates. */
 	const char *host = at;
 	for (size_t i = 0; i < authority; i++) {
@@ -210,14 +218,12 @@ static int parse(const char *at, struct url *url, struct buf *ret_problem)
 		r = parse_hosts(host, authority - (size_t)(host - at), url, ret_problem);
 	at += authority;
 	if (r == 0 && *at == '/') {
-		size_t len = strcspn(++at, "?#");
+		size_t len = strcspn(++at, "?");
 		r = len ? decode_to(at, len, &url->dbname, ret_problem) : 0;
 		at += len;
 	}
-	if (r == 0 && *at == '?')
+	if (r == 0 && *at)
 		r = parse_params(at + 1, url, ret_problem);
-	else if (r == 0 && *at)
-		r = problem(ret_problem, "a # has no place in the URL: encode it as %23");
 	return r;
 }
 
