@@ -159,6 +159,11 @@ static int check_database(const struct config_database *database, struct buf *pr
 	const struct config_pool *pool = &database->pool;
 	int n = 0;
 
+	if (strcmp(database->name, "weir") == 0 || strcmp(database->name, "pgbouncer") == 0) {
+		buf_printf(problems, "%s:%d: the names weir and pgbouncer are the console's\n",
+			database->file, database->line);
+		n++;
+	}
 	if (!database->url.protocol) {
 		buf_printf(problems, "%s:%d: database %s has no url\n", database->file,
 			database->line, database->name);
@@ -267,18 +272,27 @@ static int add_url_database(struct config *config, const char *text, struct buf 
 	int r = url_parse(text, &url, &why);
 	buf_u8(&why, 0);
 	if (r != 0) {
-		const char *scheme_end = strstr(text, "://");
-		buf_printf(problems, "%.*s://...: %s\n", scheme_end ? (int)(scheme_end - text) : 0,
-			text, why.failed ? "bad" : (char *)why.data);
+		/* Only the scheme: anything else may be a part of the password. */
+		size_t scheme = strcspn(text, ":/@");
+		buf_printf(problems, "%.*s://...: %s\n",
+			text_starts_with(text + scheme, "://") ? (int)scheme : 0, text,
+			why.failed ? "bad" : (char *)why.data);
 		buf_clear(&why);
 		return r;
 	}
 	buf_clear(&why);
 	const char *name = url.dbname ? url.dbname : url.user;
+	if (name && config_database(config, name)) {
+		buf_printf(problems, "URL: two of them have the database name %s\n", name);
+		url_clear(&url);
+		return 1;
+	}
 	struct config_database *databases =
 		realloc(config->databases, (config->n_databases + 1) * sizeof(*databases));
-	if (!databases)
+	if (!databases) {
+		url_clear(&url);
 		return -ENOMEM;
+	}
 	config->databases = databases;
 	struct config_database *database = &databases[config->n_databases++];
 	*database = (struct config_database){.name = strdup(name ? name : ""),

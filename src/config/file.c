@@ -14,6 +14,9 @@
 
 #define LINE_MAX_BYTES 4096
 #define PLACEHOLDER    "value"
+#define SECTION_MAX    60
+#define KEY_MAX        45
+#define KEY_LETTERS    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-."
 
 enum section {
 	SECTION_NONE,
@@ -29,14 +32,15 @@ enum section {
 
 struct reading {
 	FILE *file;
+	const char *path;
 	int line;
 	char value[LINE_MAX_BYTES]; /* of the line that inih is looking at */
 	struct config *config;
 	struct buf *problems;
 	int error; /* -errno, once memory has run out */
 	int n_problems;
-	char section_name[128]; /* as inih last said it */
 	enum section section;
+	bool weir_begun, defaults_begun;
 	const struct option_row *seen[SEEN_MAX];
 	size_t n_seen;
 	bool url_given;
@@ -44,7 +48,7 @@ struct reading {
 
 static void problem_at(struct reading *r, int line, const char *text)
 {
-	buf_printf(r->problems, "%s:%d: %s\n", r->config->path, line, text);
+	buf_printf(r->problems, "%s:%d: %s\n", r->path, line, text);
 	r->n_problems++;
 }
 
@@ -95,53 +99,14 @@ static bool read_line(struct reading *r, char *ret_line)
 	if (!any && c == EOF)
 		return false;
 	r->line++;
+	/* Some editors begin a file with a byte order mark. */
+	if (r->line == 1 && text_starts_with(ret_line, "\xef\xbb\xbf"))
+		memmove(ret_line, ret_line + 3, len - 2);
 	if (too_long) {
 		problem_at(r, r->line, "the line is too long: allowed are 4095 characters");
 		ret_line[0] = 0;
 	}
 	return true;
-}
-
-/* inih's reader: gives it "key = value" with the value put aside. */
-static char *give_line(char *str, int num, void *stream)
-{
-	struct reading *r = stream;
-	char line[LINE_MAX_BYTES];
-
-	if (!read_line(r, line))
-		return NULL;
-	char *at = skip_blank(line);
-	trim_end(at);
-	r->value[0] = 0;
-	str[0] = '\n';
-	str[1] = 0;
-	if (!*at || *at == ';' || *at == '#')
-		return str;
-	if (*at == '[') {
-		cut_comment(at);
-		if (strlen(at) > 60 || !strchr(at, ']'))
-			problem_at(r, r->line,
-				"a section is written [weir], [defaults], [database NAME] or [user "
-				"NAME], "
-				"and its name has at most 48 characters");
-		else
-			snprintf(str, (size_t)num, "%s\n", at);
-		return str;
-	}
-	char *equals = strchr(at, '=');
-	if (!equals || equals == at) {
-		problem_at(r, r->line, "neither a section nor \"key = value\"");
-		return str;
-	}
-	*equals = 0;
-	trim_end(at);
-	text_copy(r->value, sizeof(r->value), skip_blank(equals + 1));
-	cut_comment(r->value);
-	if (strlen(at) > 45 || strchr(at, ':'))
-		problem_at(r, r->line, "unknown key");
-	else
-		snprintf(str, (size_t)num, "%s = %s\n", at, PLACEHOLDER);
-	return str;
 }
 
 /* --- sections --- */
@@ -169,15 +134,16 @@ static void begin_database(struct reading *r, const char *name)
 		r->section = SECTION_BAD;
 		return;
 	}
-	if (strcmp(name, "weir") == 0 || strcmp(name, "pgbouncer") == 0)
-		problem_at(r, r->line, "the names weir and pgbouncer are the console's");
-	if (!grow(r, &array, config->n_databases, sizeof(*config->databases)))
+	if (!grow(r, &array, config->n_databases, sizeof(*config->databases))) {
+		r->section = SECTION_BAD;
 		return;
+	}
 	config->databases = array;
 	struct config_database *database = &config->databases[config->n_databases];
 	database->name = strdup(name);
 	if (!database->name) {
 		r->error = -ENOMEM;
+		r->section = SECTION_BAD;
 		return;
 	}
 	database->file = config->path;
@@ -195,36 +161,75 @@ static void begin_user(struct reading *r, const char *name)
 		return;
 	}
 	int error = config_add_user(r->config, name, NULL, r->config->path, r->line);
-	if (error < 0)
+	if (error < 0) {
 		r->error = error;
+		r->section = SECTION_BAD;
+	}
 }
 
-static void begin_section(struct reading *r, const char *name)
+/* [weir] and [defaults] stand once. */
+static void begin_single(struct reading *r, enum section section, bool *begun)
 {
-	static const char database[] = "database ", user[] = "user ";
+	r->section = section;
+	if (*begun) {
+		problem_at(r, r->line, "this section stands here twice");
+		r->section = SECTION_BAD;
+	}
+	*begun = true;
+	/* Databases inherit what stands above them only: so nothing may stand above it. */
+	if (section == SECTION_DEFAULTS && r->config->n_databases)
+		problem_at(r, r->line, "[defaults] must come before the first [database ...]");
+}
 
-	text_copy(r->section_name, sizeof(r->section_name), name);
+/* The NAME of "KEYWORD NAME"; NULL if it is not of that form. */
+static const char *name_behind(char *text, const char *keyword)
+{
+	size_t len = strlen(keyword);
+
+	if (!text_starts_with(text, keyword) || (text[len] != ' ' && text[len] != '\t'))
+		return NULL;
+	const char *name = skip_blank(text + len);
+	return *name ? name : NULL;
+}
+
+static void begin_section(struct reading *r, char *text)
+{
+	const char *database = name_behind(text, "database"), *user = name_behind(text, "user");
+
 	r->n_seen = 0;
-	if (strcmp(name, "weir") == 0) {
-		r->section = SECTION_WEIR;
-	} else if (strcmp(name, "defaults") == 0) {
-		r->section = SECTION_DEFAULTS;
-		/* Databases inherit what stands above them only: so nothing may stand above it. */
-		if (r->config->n_databases)
-			problem_at(
-				r, r->line, "[defaults] must come before the first [database ...]");
-	} else if (text_starts_with(name, database) && name[strlen(database)]) {
+	if (strcmp(text, "weir") == 0) {
+		begin_single(r, SECTION_WEIR, &r->weir_begun);
+	} else if (strcmp(text, "defaults") == 0) {
+		begin_single(r, SECTION_DEFAULTS, &r->defaults_begun);
+	} else if (database) {
 		r->section = SECTION_DATABASE;
-		begin_database(r, name + strlen(database));
-	} else if (text_starts_with(name, user) && name[strlen(user)]) {
+		begin_database(r, database);
+	} else if (user) {
 		r->section = SECTION_USER;
-		begin_user(r, name + strlen(user));
+		begin_user(r, user);
 	} else {
 		r->section = SECTION_BAD;
 		problem_at(r, r->line,
 			"unknown section: allowed are [weir], [defaults], [database NAME], [user "
 			"NAME]");
 	}
+}
+
+/* A line that begins with a bracket. */
+static void take_section_line(struct reading *r, char *at)
+{
+	cut_comment(at);
+	size_t len = strlen(at);
+	if (at[len - 1] != ']' || strcspn(at, "]") != len - 1 || len > SECTION_MAX) {
+		problem_at(r, r->line,
+			"a section is written [weir], [defaults], [database NAME] or [user NAME], "
+			"and its name has at most 48 characters");
+		r->section = SECTION_BAD;
+		return;
+	}
+	at[len - 1] = 0;
+	trim_end(at);
+	begin_section(r, skip_blank(at + 1));
 }
 
 /* --- keys --- */
@@ -250,14 +255,32 @@ static void list_names(struct buf *b, enum option_section section)
 	}
 }
 
-static void unknown_key(struct reading *r, const char *key, enum option_section section)
+static enum option_section options_of(enum section section)
+{
+	switch (section) {
+	case SECTION_WEIR:
+		return OPTION_WEIR;
+	case SECTION_USER:
+		return OPTION_USER;
+	default:
+		return OPTION_POOL;
+	}
+}
+
+static void unknown_key(struct reading *r, const char *key)
 {
 	struct buf text = {0};
 
+	if (r->section == SECTION_BAD)
+		return;
+	if (r->section == SECTION_NONE) {
+		problem_at(r, r->line, "a key before the first section");
+		return;
+	}
 	buf_printf(&text, "unknown key \"%s\": allowed are", key);
 	if (r->section == SECTION_DATABASE)
 		buf_text(&text, " url");
-	list_names(&text, section);
+	list_names(&text, options_of(r->section));
 	buf_u8(&text, 0);
 	problem_at(r, r->line, text.failed ? "unknown key" : (char *)text.data);
 	buf_clear(&text);
@@ -305,7 +328,7 @@ static void set_user_option(struct reading *r, const char *key)
 	const struct option_row *row = option_find(OPTION_USER, key);
 
 	if (!row) {
-		unknown_key(r, key, OPTION_USER);
+		unknown_key(r, key);
 		return;
 	}
 	if (row->section == OPTION_POOL) {
@@ -316,43 +339,86 @@ static void set_user_option(struct reading *r, const char *key)
 	}
 }
 
-static int take_pair(void *arg, const char *section, const char *key, const char *ignored)
+static void set_pool_option(struct reading *r, const char *key, struct config_pool *pool)
+{
+	const struct option_row *row = option_find(OPTION_POOL, key);
+
+	if (row)
+		set_option(r, row, pool);
+	else
+		unknown_key(r, key);
+}
+
+static int take_pair(void *arg, const char *ignored_section, const char *key, const char *ignored)
 {
 	struct reading *r = arg;
 	const struct option_row *row;
 	struct config *config = r->config;
 
-	if (strcmp(section, r->section_name) != 0 || r->section == SECTION_NONE)
-		begin_section(r, section);
 	switch (r->section) {
 	case SECTION_WEIR:
 		row = option_find(OPTION_WEIR, key);
 		if (row)
 			set_option(r, row, config);
 		else
-			unknown_key(r, key, OPTION_WEIR);
+			unknown_key(r, key);
 		break;
 	case SECTION_DEFAULTS:
+		set_pool_option(r, key, &config->defaults);
+		break;
 	case SECTION_DATABASE:
-		row = option_find(OPTION_POOL, key);
-		if (r->section == SECTION_DATABASE && strcmp(key, "url") == 0)
+		if (strcmp(key, "url") == 0)
 			set_url(r);
-		else if (row)
-			set_option(r, row,
-				r->section == SECTION_DEFAULTS
-					? &config->defaults
-					: &config->databases[config->n_databases - 1].pool);
 		else
-			unknown_key(r, key, OPTION_POOL);
+			set_pool_option(r, key, &config->databases[config->n_databases - 1].pool);
 		break;
 	case SECTION_USER:
 		set_user_option(r, key);
 		break;
 	case SECTION_NONE:
+		unknown_key(r, key);
+		break;
 	case SECTION_BAD:
 		break;
 	}
 	return 1;
+}
+
+/* inih's reader: gives it "key = value" with the value put aside. Sections are begun here, so that
+ * an empty one counts too. */
+static char *give_line(char *str, int num, void *stream)
+{
+	struct reading *r = stream;
+	char line[LINE_MAX_BYTES];
+
+	if (!read_line(r, line))
+		return NULL;
+	char *at = skip_blank(line);
+	trim_end(at);
+	r->value[0] = 0;
+	str[0] = '\n';
+	str[1] = 0;
+	if (!*at || *at == ';' || *at == '#')
+		return str;
+	if (*at == '[') {
+		take_section_line(r, at);
+		return str;
+	}
+	char *equals = strchr(at, '=');
+	if (!equals || equals == at) {
+		problem_at(r, r->line, "neither a section nor \"key = value\"");
+		return str;
+	}
+	*equals = 0;
+	trim_end(at);
+	text_copy(r->value, sizeof(r->value), skip_blank(equals + 1));
+	cut_comment(r->value);
+	/* Anything else could mean something to inih. */
+	if (strlen(at) > KEY_MAX || strspn(at, KEY_LETTERS) != strlen(at))
+		unknown_key(r, at);
+	else
+		snprintf(str, (size_t)num, "%s = %s\n", at, PLACEHOLDER);
+	return str;
 }
 
 int config_read_ini(struct config *config, struct buf *problems)
@@ -364,7 +430,8 @@ int config_read_ini(struct config *config, struct buf *problems)
 		return -ENOMEM;
 	r->config = config;
 	r->problems = problems;
-	r->file = fopen(config->path, "re");
+	r->path = config->path;
+	r->file = fopen(r->path, "re");
 	if (!r->file) {
 		buf_printf(problems, "%s:0: cannot be read: %s\n", config->path, strerror(errno));
 		free(r);
@@ -414,9 +481,9 @@ static int take_account(
 	struct config_user *user = config_user_for_change(config, name);
 	if (user && user->password && strcmp(user->file, config->path) == 0)
 		return 0; /* the section's own password holds */
-	if (user && !user->password) {
+	if (user && !user->password && user->file == config->path) {
 		user->password = secret[0] ? strdup(secret) : NULL;
-		return 0;
+		return secret[0] && !user->password ? -ENOMEM : 0;
 	}
 	if (user) {
 		buf_printf(problems, "%s:%d: this name stands here twice\n", file, line);
@@ -449,7 +516,8 @@ int config_read_auth_file(struct config *config, struct buf *problems)
 	}
 	r->config = config;
 	r->problems = problems;
-	r->file = fopen(config->auth_path, "re");
+	r->path = config->auth_path;
+	r->file = fopen(r->path, "re");
 	if (!r->file) {
 		buf_printf(
 			problems, "%s:0: cannot be read: %s\n", config->auth_path, strerror(errno));
@@ -464,6 +532,8 @@ int config_read_auth_file(struct config *config, struct buf *problems)
 		int taken = take_account(config, config->auth_path, r->line, at, problems);
 		outcome = taken != 0 ? taken : outcome;
 	}
+	if (outcome == 0 && r->n_problems)
+		outcome = 1;
 	fclose(r->file);
 	explicit_bzero(line, sizeof(line));
 	free(r);
