@@ -233,6 +233,42 @@ static void diff_databases(const struct config *old, const struct config *new, s
 	}
 }
 
+/* An override of a database's limit: as it would be written, or that there is none. */
+static void print_override(const struct config_user *user, size_t row, struct buf *b)
+{
+	if (user->overrides >> row & 1)
+		option_print(&options[row], &user->pool, b);
+	else
+		buf_text(b, "(the database's)");
+	buf_u8(b, 0);
+}
+
+static void diff_user(const struct config_user *old, const struct config_user *new, struct buf *b)
+{
+	struct buf where = {0};
+	bool both = old->password && new->password;
+
+	if (both ? strcmp(old->password, new->password) != 0 : old->password != new->password)
+		buf_printf(b, "user %s: password changed\n", old->name);
+	buf_printf(&where, "user %s: ", old->name);
+	buf_u8(&where, 0);
+	diff_options((char *)where.data, OPTION_USER, old, new, b);
+	for (size_t i = 0; i < n_options; i++) {
+		struct buf before = {0}, after = {0};
+		if (!options[i].per_user)
+			continue;
+		print_override(old, i, &before);
+		print_override(new, i, &after);
+		if (!before.failed && !after.failed &&
+			strcmp((char *)before.data, (char *)after.data) != 0)
+			buf_printf(b, "%s%s %s -> %s\n", (char *)where.data, options[i].name,
+				(char *)before.data, (char *)after.data);
+		buf_clear(&before);
+		buf_clear(&after);
+	}
+	buf_clear(&where);
+}
+
 static void diff_users(const struct config *old, const struct config *new, struct buf *b)
 {
 	for (size_t i = 0; i < old->n_users; i++) {
@@ -240,9 +276,8 @@ static void diff_users(const struct config *old, const struct config *new, struc
 		const struct config_user *after = config_user(new, before->name);
 		if (!after)
 			buf_printf(b, "user %s: removed\n", before->name);
-		else if (before->password && after->password &&
-			 strcmp(before->password, after->password) != 0)
-			buf_printf(b, "user %s: password changed\n", before->name);
+		else
+			diff_user(before, after, b);
 	}
 	for (size_t i = 0; i < new->n_users; i++) {
 		if (!config_user(old, new->users[i].name))

@@ -470,6 +470,23 @@ static void diff_says_what_a_reload_changes(void **state)
 		"database d: removed\ndatabase e: added\n");
 }
 
+static void diff_says_what_becomes_of_users(void **state)
+{
+	static const char before[] = DB "[user a]\npassword = x\n";
+
+	check_diff(DB, before, "user a: added\n");
+	check_diff(before, DB, "user a: removed\n");
+	check_diff(before, DB "[user a]\npassword = y\n", "user a: password changed\n");
+	check_diff(before, DB "[user a]\npassword = x\ndatabases = d\nmax_clients = 5\n",
+		"user a: databases  -> d\nuser a: max_clients -1 -> 5\n");
+	check_diff(before, DB "[user a]\npassword = x\nquery_timeout = 5s\n",
+		"user a: query_timeout (the database's) -> 5s\n");
+	check_diff(DB "[user a]\npassword = x\nquery_timeout = 0\n",
+		DB "[user a]\npassword = x\npool_timeout = 5s\n",
+		"user a: pool_timeout (the database's) -> 5s\n"
+		"user a: query_timeout 0 -> (the database's)\n");
+}
+
 static void totals_add_up_per_server(void **state)
 {
 	struct buf text = {0};
@@ -626,6 +643,7 @@ int main(void)
 		cmocka_unit_test(missing_auth_file_is_told),
 		cmocka_unit_test(databases_inherit_from_defaults_and_users_override),
 		cmocka_unit_test(diff_says_what_a_reload_changes),
+		cmocka_unit_test(diff_says_what_becomes_of_users),
 		cmocka_unit_test(totals_add_up_per_server),
 		cmocka_unit_test(sample_reads_back_as_the_defaults),
 		cmocka_unit_test(every_option_prints_what_it_reads),
