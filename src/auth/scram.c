@@ -19,24 +19,29 @@ static void base64_encode(const uint8_t *data, size_t len, char *ret_text)
 	EVP_EncodeBlock((uint8_t *)ret_text, data, (int)len);
 }
 
-/* Decodes exactly; returns the length, or -1 if it is not base64 or longer than `size`. */
+/* Decodes exactly; returns the length, or -1 if it is not base64 or longer than `size`, which is at
+ * most SCRAM_SALT_MAX. */
 static long base64_decode(const char *text, size_t len, uint8_t *ret_data, size_t size)
 {
-	uint8_t decoded[SCRAM_MESSAGE_MAX];
+	uint8_t decoded[BASE64_SIZE(SCRAM_SALT_MAX)];
+	char again[BASE64_SIZE(SCRAM_SALT_MAX)];
 	size_t padding = 0;
 
-	if (len == 0 || len % 4 || len > sizeof(decoded))
+	if (len == 0 || len % 4 || len >= sizeof(again))
 		return -1;
 	while (padding < 2 && text[len - 1 - padding] == '=')
 		padding++;
-	if (memchr(text, '=', len - padding))
-		return -1;
 	int n = EVP_DecodeBlock(decoded, (const uint8_t *)text, (int)len);
-	if (n < 0 || (size_t)n - padding > size)
+	if (n < (int)padding || (size_t)n - padding > size)
 		return -1;
-	memcpy(ret_data, decoded, (size_t)n - padding);
+	/* OpenSSL skips blanks, and ignores bits that stand for nothing: one value has one form. */
+	base64_encode(decoded, (size_t)n - padding, again);
+	bool exact = strlen(again) == len && memcmp(again, text, len) == 0;
+	if (exact)
+		memcpy(ret_data, decoded, (size_t)n - padding);
 	explicit_bzero(decoded, sizeof(decoded));
-	return n - (long)padding;
+	explicit_bzero(again, sizeof(again));
+	return exact ? n - (long)padding : -1;
 }
 
 static void hmac(const uint8_t *key, size_t key_len, const void *data, size_t len, uint8_t *ret_mac)
@@ -83,14 +88,15 @@ int scram_verifier_parse(const char *secret, struct scram_verifier *ret_verifier
 	struct scram_verifier v = {0};
 	const char *at = secret + strlen(prefix), *text;
 	size_t len;
-	char *end;
 
 	if (!text_starts_with(secret, prefix) || !field(&at, ':', &text, &len))
 		return 1;
-	unsigned long iterations = strtoul(text, &end, 10);
-	if (end != text + len || len == 0 || len > 9 || iterations == 0)
+	/* strtoul() alone would take blanks and signs too. */
+	if (len == 0 || len > 9 || strspn(text, "0123456789") != len)
 		return 1;
-	v.iterations = (uint32_t)iterations;
+	v.iterations = (uint32_t)strtoul(text, NULL, 10);
+	if (v.iterations == 0)
+		return 1;
 	if (!field(&at, '$', &text, &len))
 		return 1;
 	long n = base64_decode(text, len, v.salt, sizeof(v.salt));
@@ -128,7 +134,7 @@ void scram_server_init(
 	random_bytes(raw, sizeof(raw));
 	/* The client's part comes in front of it with its first message. */
 	if (server_nonce)
-		text_copy(s->nonce, SCRAM_NONCE + 1, server_nonce);
+		text_copy(s->nonce, SCRAM_SERVER_NONCE_MAX + 1, server_nonce);
 	else
 		base64_encode(raw, sizeof(raw), s->nonce);
 }
@@ -173,7 +179,7 @@ static bool is_printable_nonce(const char *text, size_t len)
 static enum scram_outcome first_message(
 	struct scram_server *s, const char *at, struct buf *ret_reply, const char **ret_problem)
 {
-	char salt[BASE64_SIZE(SCRAM_SALT_MAX)], server_part[SCRAM_NONCE + 1];
+	char salt[BASE64_SIZE(SCRAM_SALT_MAX)], server_part[SCRAM_SERVER_NONCE_MAX + 1];
 	size_t len;
 
 	if (*at == 'p')
@@ -198,11 +204,12 @@ static enum scram_outcome first_message(
 	if (!attribute(&at, 'n', &len))
 		return malformed("The user name is missing.", ret_problem);
 	const char *nonce = attribute(&at, 'r', &len);
-	if (!nonce || !is_printable_nonce(nonce, len) || len > SCRAM_NONCE_MAX - SCRAM_NONCE - 1)
+	if (!nonce || !is_printable_nonce(nonce, len) ||
+		len >= SCRAM_NONCE_MAX - SCRAM_SERVER_NONCE_MAX)
 		return malformed("The nonce is missing, too long, or not printable.", ret_problem);
 	text_copy(server_part, sizeof(server_part), s->nonce);
 	memcpy(s->nonce, nonce, len);
-	text_copy(s->nonce + len, SCRAM_NONCE + 1, server_part);
+	text_copy(s->nonce + len, SCRAM_SERVER_NONCE_MAX + 1, server_part);
 	base64_encode(s->verifier.salt, s->verifier.salt_len, salt);
 	buf_printf(&s->server_first, "r=%s,s=%s,i=%u", s->nonce, salt, s->verifier.iterations);
 	buf_put(ret_reply, s->server_first.data, s->server_first.len);

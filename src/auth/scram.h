@@ -11,12 +11,13 @@
 #include "util/bytes.h"
 #include "util/check.h"
 
-#define SCRAM_KEY         32
-#define SCRAM_SALT_MAX    64
-#define SCRAM_ITERATIONS  4096
-#define SCRAM_NONCE       24 /* characters that the server adds to the client's nonce */
-#define SCRAM_NONCE_MAX   256
-#define SCRAM_MESSAGE_MAX 2048
+#define SCRAM_KEY              32
+#define SCRAM_SALT_MAX         64
+#define SCRAM_ITERATIONS       4096
+#define SCRAM_NONCE            24 /* characters that the server adds to the client's nonce */
+#define SCRAM_SERVER_NONCE_MAX 48 /* of those that tests give */
+#define SCRAM_NONCE_MAX        256
+#define SCRAM_MESSAGE_MAX      2048
 
 /* What a server keeps of a password. */
 struct scram_verifier {
@@ -54,7 +55,7 @@ struct scram_server {
 	struct buf client_first_bare, server_first;
 };
 
-/* `server_nonce`: SCRAM_NONCE printable characters, for tests; NULL: random. */
+/* `server_nonce`: printable characters, for tests; NULL: SCRAM_NONCE random ones. */
 void scram_server_init(
 	struct scram_server *s, const struct scram_verifier *verifier, const char *server_nonce);
 void scram_server_clear(struct scram_server *s);
