@@ -10,17 +10,13 @@
 int intake_read(struct stream *s, struct buf *kept, struct workspace *space, struct input *ret_in,
 	size_t *ret_new)
 {
-	uint8_t *at = space->received + kept->len;
-	size_t room = WORKSPACE_SIZE - kept->len;
 	bool apart = kept->len > WORKSPACE_SIZE - LEAST_ROOM;
+	size_t room = apart ? WORKSPACE_SIZE : WORKSPACE_SIZE - kept->len;
+	uint8_t *at = apart ? buf_reserve(kept, room) : space->received + kept->len;
 	size_t len;
 
-	if (apart) {
-		room = WORKSPACE_SIZE;
-		at = buf_reserve(kept, room);
-		if (!at)
-			return -ENOMEM;
-	}
+	if (!at)
+		return -ENOMEM;
 	int r = stream_read(s, at, room, &len);
 	if (r != 0)
 		return r;
