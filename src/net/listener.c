@@ -205,6 +205,14 @@ static int listen_tcp(const char *address, int *ret_fd, struct buf *ret_problem)
 			address);
 		return 1;
 	}
+	/* The library would take 70000 for 4464. */
+	if (strspn(port, "0123456789") != strlen(port) || strlen(port) > 5 ||
+		strtoul(port, NULL, 10) > 65535) {
+		buf_printf(ret_problem,
+			"cannot listen on \"%s\": bad port: allowed are numbers up to 65535",
+			address);
+		return 1;
+	}
 	int r = getaddrinfo(host[0] && strcmp(host, "*") != 0 ? host : NULL, port, &hints, &found);
 	if (r != 0) {
 		buf_printf(ret_problem, "cannot listen on \"%s\": %s", address, gai_strerror(r));
