@@ -6,6 +6,7 @@
 #include "util/list.h"
 #include "util/log.h"
 #include "util/map.h"
+#include "util/random.h"
 #include "util/text.h"
 
 static void reads_past_the_end_latch_failure(void **state)
@@ -76,6 +77,102 @@ static void consuming_moves_the_rest_to_the_front(void **state)
 	buf_clear(&b);
 }
 
+static void readers_give_bytes_in_place(void **state)
+{
+	static const uint8_t data[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+	struct reader r;
+
+	reader_init(&r, data, sizeof(data));
+	assert_int_equal(reader_u8(&r), 1);
+	assert_true(reader_u32be(&r) == 0x02030405);
+	assert_int_equal(reader_left(&r), 6);
+	assert_ptr_equal(reader_bytes(&r, 0), data + 5);
+	assert_ptr_equal(reader_bytes(&r, 6), data + 5);
+	assert_true(reader_done(&r));
+	/* The end itself can be asked for; one more can not, nor a length that wraps. */
+	assert_non_null(reader_bytes(&r, 0));
+	assert_true(reader_done(&r));
+	reader_init(&r, data, sizeof(data));
+	assert_null(reader_bytes(&r, SIZE_MAX));
+	assert_int_equal(reader_left(&r), 0);
+	assert_null(reader_bytes(&r, 0));
+}
+
+static void readers_of_nothing_are_done(void **state)
+{
+	struct reader r;
+
+	reader_init(&r, NULL, 0);
+	assert_int_equal(reader_left(&r), 0);
+	assert_true(reader_done(&r));
+	assert_null(reader_cstr(&r, NULL));
+	assert_false(reader_done(&r));
+}
+
+static void every_cut_of_a_message_fails(void **state)
+{
+	static const uint8_t data[] = "\x01\0\x02text\0\0\0\0\x01"
+				      "e";
+
+	for (size_t n = 0; n < sizeof(data); n++) {
+		struct reader r;
+		reader_init(&r, data, n);
+		reader_u8(&r);
+		reader_u16be(&r);
+		reader_cstr(&r, NULL);
+		reader_bytes(&r, reader_u32be(&r));
+		assert_int_equal(reader_done(&r), n == sizeof(data) - 1);
+	}
+}
+
+static void a_failed_buffer_stays_as_it_was(void **state)
+{
+	struct buf b = {.limit = 4};
+
+	buf_u16be(&b, 0x0102);
+	assert_null(buf_reserve(&b, 3));
+	assert_true(b.failed);
+	buf_u8(&b, 3);
+	buf_printf(&b, "%d", 4);
+	buf_patch_u32be(&b, 0, 5);
+	assert_int_equal(b.len, 2);
+	assert_memory_equal(b.data, "\1\2", 2);
+	buf_wipe(&b);
+	assert_false(b.failed);
+	assert_null(b.data);
+	struct buf huge = {0};
+	assert_null(buf_reserve(&huge, SIZE_MAX - 1));
+	assert_true(huge.failed);
+}
+
+static void nothing_can_be_put(void **state)
+{
+	struct buf b = {0};
+
+	buf_put(&b, NULL, 0);
+	buf_text(&b, "");
+	buf_printf(&b, "%s", "");
+	buf_consume(&b, 0);
+	assert_int_equal(b.len, 0);
+	assert_false(b.failed);
+	buf_clear(&b);
+}
+
+static void lengths_are_patched(void **state)
+{
+	struct buf b = {0};
+
+	buf_u32be(&b, 0);
+	for (int i = 0; i < 100; i++)
+		buf_cstr(&b, "ab");
+	buf_patch_u32be(&b, 0, (uint32_t)b.len);
+	assert_memory_equal(b.data,
+		"\0\0\x01\x30"
+		"ab\0",
+		7);
+	buf_clear(&b);
+}
+
 struct item {
 	struct list link;
 	struct map_node node;
@@ -100,6 +197,33 @@ static void a_list_keeps_its_order(void **state)
 	list_remove(&items[1].link);
 	list_remove(&items[2].link);
 	assert_true(list_empty(&head));
+}
+
+static void a_list_is_walked_while_it_shrinks(void **state)
+{
+	struct list head, *link, *following;
+	struct item items[5];
+	uint64_t seen = 0;
+
+	list_init(&head);
+	assert_null(list_first(&head, struct item, link));
+	assert_null(list_last(&head, struct item, link));
+	for (uint64_t i = 0; i < 5; i++) {
+		items[i].key = i;
+		list_prepend(&head, &items[i].link);
+	}
+	list_for_each_safe (link, following, &head) {
+		struct item *item = list_entry(link, struct item, link);
+		seen = seen * 10 + item->key;
+		if (item->key % 2)
+			list_remove(link);
+	}
+	assert_int_equal(seen, 43210);
+	seen = 0;
+	list_for_each (link, &head) {
+		seen = seen * 10 + list_entry(link, struct item, link)->key;
+	}
+	assert_int_equal(seen, 420);
 }
 
 static bool same_key(const struct map_node *node, const void *key)
@@ -130,6 +254,104 @@ static void a_map_finds_what_shares_a_hash(void **state)
 	map_clear(&m);
 }
 
+static void an_empty_map_finds_nothing(void **state)
+{
+	struct map m = {0};
+	uint64_t key = 1;
+
+	assert_null(map_find(&m, 1, same_key, &key));
+	assert_null(map_next(&m, NULL));
+	map_clear(&m);
+}
+
+static void a_map_is_emptied_from_the_front(void **state)
+{
+	static struct item items[100];
+	struct map m = {0};
+	struct map_node *node;
+	size_t n = 0;
+
+	for (uint64_t i = 0; i < 100; i++) {
+		items[i].key = i;
+		assert_int_equal(map_insert(&m, &items[i].node, hash_bytes(&i, sizeof(i), 0)), 0);
+	}
+	while ((node = map_next(&m, NULL))) {
+		map_remove(&m, node);
+		n++;
+	}
+	assert_int_equal(n, 100);
+	assert_int_equal(m.n_items, 0);
+	map_clear(&m);
+}
+
+static void hashes_see_every_byte_and_the_length(void **state)
+{
+	uint8_t data[40] = {0};
+
+	uint64_t hash = hash_bytes(data, sizeof(data), 0);
+	assert_true(hash == hash_bytes(data, sizeof(data), 0));
+	assert_true(hash != hash_bytes(data, sizeof(data), 1));
+	for (size_t i = 0; i < sizeof(data); i++) {
+		data[i] = 1;
+		assert_true(hash != hash_bytes(data, sizeof(data), 0));
+		data[i] = 0;
+		assert_true(hash != hash_bytes(data, i, 0));
+	}
+	assert_true(hash_text("ab") == hash_bytes("ab", 2, 0));
+}
+
+/* At every size: terminated, never longer, and never a part of an escape. */
+static void escapes_are_never_cut(void **state)
+{
+	char text[64];
+
+	for (size_t size = 8; size < sizeof(text); size++) {
+		memset(text, '?', sizeof(text));
+		log_escape("\n\n\n\"\\\x7f\x1b[0m\xc3\xbc and so on, and on, and on", text, size);
+		size_t len = strlen(text);
+		assert_true(len < size);
+		for (size_t i = 0; i < len; i++)
+			assert_true((unsigned char)text[i] >= 0x20 && text[i] != 0x7f);
+		for (size_t i = len + 1; i < sizeof(text); i++)
+			assert_true(i < size || text[i] == '?');
+		for (const char *at = text; (at = strchr(at, '\\')); at++) {
+			if (at[1] == 'x')
+				assert_true(at[2] && at[3]);
+			else
+				assert_true(at[1] == '"' || at[1] == '\\');
+			at += at[1] == '\\';
+		}
+	}
+	assert_string_equal(log_escape("\xc3\xbc\t", text, sizeof(text)), "\xc3\xbc\\x09");
+}
+
+static void log_lines_of_one_kind_have_a_limit(void **state)
+{
+	struct log_limit limit = {0};
+	unsigned n_dropped = 99, n = 0;
+
+	/* Whichever second it is, and even if it ends in between. */
+	for (int i = 0; i < 100; i++)
+		n += log_limit_allows(&limit, 3, &n_dropped);
+	assert_true(n >= 3 && n <= 6);
+	limit.second--;
+	assert_true(log_limit_allows(&limit, 3, &n_dropped));
+	assert_true(n_dropped >= 94 && n_dropped <= 97);
+	limit.second--;
+	assert_true(log_limit_allows(&limit, 3, &n_dropped));
+	assert_int_equal(n_dropped, 0);
+}
+
+static void levels_say_what_is_logged(void **state)
+{
+	log_configure(LOG_LEVEL_WARNING, false);
+	assert_true(log_enabled(LOG_LEVEL_ERROR));
+	assert_true(log_enabled(LOG_LEVEL_WARNING));
+	assert_false(log_enabled(LOG_LEVEL_INFO));
+	log_configure(LOG_LEVEL_DEBUG, false);
+	assert_true(log_enabled(LOG_LEVEL_DEBUG));
+}
+
 static void peers_text_is_escaped_and_cut(void **state)
 {
 	char text[16];
@@ -155,6 +377,44 @@ static void words_compare_without_case(void **state)
 	assert_false(text_is_ci("SELECT", 5, "select"));
 }
 
+static void copies_are_cut_and_terminated(void **state)
+{
+	char text[4] = "???";
+
+	assert_string_equal(text_copy(text, sizeof(text), "abcdef"), "abc");
+	assert_string_equal(text_copy(text, sizeof(text), "ab"), "ab");
+	assert_string_equal(text_copy(text, 1, "ab"), "");
+	assert_true(text_starts_with("abc", "ab"));
+	assert_true(text_starts_with("abc", ""));
+	assert_false(text_starts_with("ab", "abc"));
+}
+
+static void secrets_compare_whole(void **state)
+{
+	uint8_t a[32] = {0}, b[32] = {0};
+
+	assert_true(bytes_equal_secret(a, b, sizeof(a)));
+	assert_true(bytes_equal_secret(a, b, 0));
+	for (size_t i = 0; i < sizeof(a); i++) {
+		b[i] = 0x80;
+		assert_false(bytes_equal_secret(a, b, sizeof(a)));
+		b[i] = 0;
+	}
+}
+
+static void random_numbers_stay_below_their_limit(void **state)
+{
+	bool seen[3] = {false};
+
+	for (int i = 0; i < 1000; i++) {
+		uint32_t n = random_below(3);
+		assert_true(n < 3);
+		seen[n] = true;
+	}
+	assert_true(seen[0] && seen[1] && seen[2]);
+	assert_int_equal(random_below(1), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -168,7 +428,24 @@ int main(void)
 		cmocka_unit_test(peers_text_is_escaped_and_cut),
 		cmocka_unit_test(no_limit_is_never),
 		cmocka_unit_test(words_compare_without_case),
+		cmocka_unit_test(readers_give_bytes_in_place),
+		cmocka_unit_test(readers_of_nothing_are_done),
+		cmocka_unit_test(every_cut_of_a_message_fails),
+		cmocka_unit_test(a_failed_buffer_stays_as_it_was),
+		cmocka_unit_test(nothing_can_be_put),
+		cmocka_unit_test(lengths_are_patched),
+		cmocka_unit_test(a_list_is_walked_while_it_shrinks),
+		cmocka_unit_test(an_empty_map_finds_nothing),
+		cmocka_unit_test(a_map_is_emptied_from_the_front),
+		cmocka_unit_test(hashes_see_every_byte_and_the_length),
+		cmocka_unit_test(escapes_are_never_cut),
+		cmocka_unit_test(log_lines_of_one_kind_have_a_limit),
+		cmocka_unit_test(levels_say_what_is_logged),
+		cmocka_unit_test(copies_are_cut_and_terminated),
+		cmocka_unit_test(secrets_compare_whole),
+		cmocka_unit_test(random_numbers_stay_below_their_limit),
 	};
 
+	random_init();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
