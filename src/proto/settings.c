@@ -126,7 +126,7 @@ int settings_with(struct settings_table *table, const struct settings *base, con
 	size_t i = 0;
 
 	if (value && (strlen(value) > SETTINGS_VALUE_MAX || strlen(name) > SETTINGS_VALUE_MAX ||
-			     base->n_pairs >= SETTINGS_MAX))
+			     (base->n_pairs >= SETTINGS_MAX && !settings_get(base, name))))
 		return SETTINGS_TOO_MANY;
 	size_t more = value ? strlen(name) + strlen(value) + 2 : 0;
 	struct settings *list = allocate(base->n_pairs + 1, base->text_len + more);
