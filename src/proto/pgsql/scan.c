@@ -345,17 +345,55 @@ static void end_statement(struct scan *s)
 
 /* --- calls of functions --- */
 
-static void begin_argument(struct scan_call *call)
-{
-	call->simple = true;
-}
+enum argument_part { PART_NONE, PART_LITERAL, PART_CAST };
 
 static void end_argument(struct scan *s)
 {
-	struct scan_call *call = &s->call;
+	s->call.n_args++;
+	s->call.part = PART_NONE;
+}
 
-	call->n_args++;
-	call->simple = false;
+/* An expression: its value is not known here. */
+static void not_understood(struct scan_call *call)
+{
+	if (call->n_args == 0)
+		call->name_known = false;
+	else
+		call->value_known = false;
+	if (call->n_args == 2)
+		call->is_local = false;
+}
+
+static bool is_one_of(const char *text, const char *const words[5])
+{
+	for (int i = 0; i < 5; i++) {
+		if (text_equal_ci(text, words[i]))
+			return true;
+	}
+	return false;
+}
+
+/* set_config()'s third argument. If it cannot be told, the setting may be the session's. */
+static void local_argument(struct scan_call *call, const char *text)
+{
+	static const char *const yes[] = {"true", "t", "on", "yes", "1"};
+	static const char *const no[] = {"false", "f", "off", "no", "0"};
+
+	call->is_local = is_one_of(text, yes);
+	if (!call->is_local && !is_one_of(text, no))
+		not_understood(call);
+}
+
+/* What stands behind the literal or parameter: a cast changes nothing, anything else may. */
+static void behind_literal(struct scan_call *call, enum token_kind kind, const char *text)
+{
+	bool mark = kind == TOKEN_MARK;
+
+	if (call->part == PART_LITERAL && mark && *text == ':')
+		call->part = PART_CAST;
+	else if (call->part == PART_LITERAL || (mark && !strchr(":.[]", *text)) ||
+		 (kind != TOKEN_WORD && kind != TOKEN_QUOTED && !mark))
+		not_understood(call);
 }
 
 static void end_call(struct scan *s)
@@ -381,12 +419,18 @@ static void call_token(struct scan *s, enum token_kind kind, const char *text)
 
 	if (kind == TOKEN_MARK && top && *text == ',') {
 		end_argument(s);
-		begin_argument(call);
 		return;
 	}
-	if (!top || !call->simple)
+	if (!top)
 		return;
-	if (kind == TOKEN_STRING && call->n_args == 0 && strlen(text) < SCAN_WORD_MAX) {
+	if (call->part != PART_NONE) {
+		behind_literal(call, kind, text);
+		return;
+	}
+	call->part = PART_LITERAL;
+	if (kind == TOKEN_STRING && s->unclear) {
+		not_understood(call);
+	} else if (kind == TOKEN_STRING && call->n_args == 0 && strlen(text) < SCAN_WORD_MAX) {
 		text_copy(call->name, sizeof(call->name), text);
 		call->name_known = true;
 	} else if (kind == TOKEN_STRING && call->n_args == 1 && !s->cut) {
@@ -395,18 +439,11 @@ static void call_token(struct scan *s, enum token_kind kind, const char *text)
 	} else if (kind == TOKEN_PARAM && call->n_args == 1) {
 		call->param = (int)strtol(text, NULL, 10);
 		call->value_known = call->param > 0;
-	} else if (call->n_args == 2) {
-		call->is_local = text_equal_ci(text, "true") || text_equal_ci(text, "t") ||
-				 text_equal_ci(text, "on") || text_equal_ci(text, "yes") ||
-				 strcmp(text, "1") == 0;
+	} else if (call->n_args == 2 && kind != TOKEN_PARAM) {
+		local_argument(call, text);
 	} else {
-		/* An expression: its value is not known here. */
-		if (call->n_args == 0)
-			call->name_known = false;
-		else
-			call->value_known = false;
+		not_understood(call);
 	}
-	call->simple = false;
 }
 
 static void call_opens(struct scan *s)
@@ -414,7 +451,6 @@ static void call_opens(struct scan *s)
 	switch ((enum function)s->pending) {
 	case FUNCTION_SET_CONFIG:
 		s->call = (struct scan_call){.depth = s->parens};
-		begin_argument(&s->call);
 		break;
 	case FUNCTION_LOCK:
 		add_effect(s, EFFECT_ADVISORY_LOCK, NULL, NULL, 0);
@@ -570,6 +606,7 @@ static void begin_text(struct scan *s, enum lex_state state)
 {
 	s->state = (uint8_t)state;
 	s->text_len = 0;
+	s->unclear = false;
 }
 
 /* A character outside of everything. */
@@ -719,6 +756,7 @@ static void feed_one(struct scan *s, char c)
 		in_string(s, c);
 		break;
 	case LEX_STRING_ESCAPE:
+		s->unclear |= c != '\'' && c != '\\' && c != '"';
 		add_raw(s, c);
 		add_text(s, c);
 		s->state = LEX_STRING;
@@ -774,7 +812,7 @@ void scan_init(struct scan *s)
 	s->overflow = false;
 	s->state = LEX_NORMAL;
 	s->depth = 0;
-	s->escapes = false;
+	s->escapes = s->unclear = false;
 	s->text_len = s->tag_len = s->tag_at = 0;
 	s->first = FIRST_NONE;
 	end_statement(s);

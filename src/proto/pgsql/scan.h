@@ -60,7 +60,7 @@ struct scan_token {
 struct scan_call {
 	int depth; /* of the parentheses around its arguments; 0: none is open */
 	int n_args;
-	bool simple; /* the argument is one literal or parameter so far */
+	uint8_t part; /* of the argument: nothing yet, the literal, a cast behind it */
 	int param;
 	bool is_local, name_known, value_known;
 	char name[SCAN_WORD_MAX], value[SCAN_VALUE_MAX];
@@ -77,6 +77,7 @@ struct scan {
 	uint8_t state;
 	unsigned depth; /* of nested comments */
 	bool escapes;   /* in an E'...' string */
+	bool unclear;   /* ... with an escape that is not undone here */
 	bool raw;       /* the value of a SET is being collected */
 	bool cut;       /* ... and was too long */
 	size_t text_len, raw_len, tag_len, tag_at;
