@@ -257,6 +257,8 @@ static enum back_verdict handle_ready(struct answer *a)
 	if (a->content_len != 1 || !e ||
 		(e->kind != EXPECT_SYNC && e->kind != EXPECT_QUERY && e->kind != EXPECT_FUNCTION))
 		return broken(back, "ReadyForQuery out of turn");
+	if (a->front && a->front->scanning && back->expected.len == 1)
+		return broken(back, "an answer to a Query that it does not have yet");
 	bool own = e->own;
 	if (own && a->front)
 		a->front->retell = false;

@@ -314,7 +314,7 @@ static bool hear_piece(struct world *w)
 static void hear_client(struct world *w, struct client *c, const uint8_t *data, size_t n)
 {
 	w->outcome->n_client_bytes += n;
-	if (w->outcome->closed[number(w, c)])
+	if (w->outcome->closed[number(w, c)] || w->outcome->broken)
 		return;
 	buf_put(&c->kept, data, n);
 	/* A client that waits is not read. */
@@ -434,11 +434,20 @@ static void lose_server(struct world *w)
 	struct client *c = w->holder;
 	struct refusal refusal;
 
-	assert_non_null(c);
 	refusal_set(&refusal, REASON_SERVER_LOST, NULL);
 	pgsql_protocol.front_server_lost(c->front, w->back, &refusal, &w->to_client);
 	w->holder = NULL;
 	flush(w, c);
+}
+
+/* Something else than the server's answer. */
+static void hear_hostile(struct world *w, const struct script *script)
+{
+	w->deaf = false;
+	buf_clear(&w->server.out);
+	buf_put(&w->server.out, script->server_words, script->n_server_words);
+	while (hear_piece(w))
+		;
 }
 
 void converse(const struct script *script, const struct cutting *cutting, struct outcome *ret)
@@ -456,10 +465,13 @@ void converse(const struct script *script, const struct cutting *cutting, struct
 	}
 	for (size_t i = 0; i < script->n; i++) {
 		const struct saying *saying = &script->sayings[i];
-		w.deaf = script->server_dies && i + 1 == script->n;
+		bool hostile = script->server_words && i == script->n_proper;
+		w.deaf = hostile || (script->server_dies && i + 1 == script->n);
 		deliver(&w, &w.clients[saying->client], saying->bytes.data, saying->bytes.len);
+		if (hostile)
+			hear_hostile(&w, script);
 	}
-	if (w.deaf)
+	if ((w.deaf || ret->broken) && w.holder)
 		lose_server(&w);
 	ret->n_queries = w.back->n_queries;
 	ret->n_transactions = w.back->n_transactions;

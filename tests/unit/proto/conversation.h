@@ -27,6 +27,9 @@ struct script {
 	bool session_mode;
 	bool server_dies;        /* ... before it answers the last saying */
 	int prepared_statements; /* 0: 200 */
+	/* What is heard in place of the answers to the saying of that index; NULL: the answers. */
+	const uint8_t *server_words;
+	size_t n_server_words, n_proper;
 };
 
 void script_clear(struct script *s);

@@ -62,10 +62,10 @@ static void put(struct fake_pair *pairs, size_t *n, const char *name, const char
 {
 	struct fake_pair *pair = find(pairs, *n, name);
 
-	if (!pair) {
-		CHECK(*n < FAKE_MAX);
+	if (!pair && *n == FAKE_MAX)
+		return;
+	if (!pair)
 		pair = &pairs[(*n)++];
-	}
 	text_copy(pair->name, sizeof(pair->name), name);
 	text_copy(pair->value, sizeof(pair->value), value);
 }
@@ -318,7 +318,8 @@ static const char *statement(struct fake_server *s, const char *name)
 static bool bind_it(struct fake_server *s, struct reader *r)
 {
 	reader_cstr(r, NULL);
-	const char *sql = statement(s, reader_cstr(r, NULL));
+	const char *name = reader_cstr(r, NULL);
+	const char *sql = statement(s, name ? name : "?");
 
 	if (!sql)
 		return false;
@@ -332,6 +333,8 @@ static bool describe(struct fake_server *s, struct reader *r)
 	uint8_t what = reader_u8(r);
 	const char *name = reader_cstr(r, NULL);
 
+	if (!name)
+		name = "?";
 	if (what == 'S' && !statement(s, name))
 		return false;
 	if (what == 'S') {
@@ -348,6 +351,8 @@ static bool close_it(struct fake_server *s, struct reader *r)
 	uint8_t what = reader_u8(r);
 	const char *name = reader_cstr(r, NULL);
 
+	if (!name)
+		name = "?";
 	if (what == 'S' && name[0])
 		drop(s->statements, &s->n_statements, name);
 	else if (what == 'S')
@@ -404,7 +409,8 @@ static void take(struct fake_server *s, uint8_t type, struct reader *r)
 		/* Copy data that is too late is ignored, and so is what follows an error. */
 	} else if (type == 'Q') {
 		s->unnamed[0] = 0;
-		query(s, reader_cstr(r, NULL));
+		const char *sql = reader_cstr(r, NULL);
+		query(s, sql ? sql : "bad");
 	} else {
 		s->skipping = !extended(s, type, r);
 	}

@@ -610,6 +610,26 @@ static void error_is_told_once_when_the_server_is_lost(void **state)
 	check(&s, EXPECT("T D(SELECT 1) C(SELECT 1) Z(I) E(08006) Z(I)"));
 }
 
+static void answer_to_half_a_query_is_a_broken_server(void **state)
+{
+	static const struct cutting uncut;
+	struct script s = {
+		.n_proper = 1, .server_words = (const uint8_t *)"Z\0\0\0\5I", .n_server_words = 6};
+	struct outcome o;
+	struct buf text = {0};
+
+	say_query(say(&s, 0), "SELECT 1");
+	buf_put(say(&s, 0), "Q\0\0\0\x0dLIST", 9);
+	buf_put(say(&s, 0), "EN x\0", 5);
+	converse(&s, &uncut, &o);
+	assert_true(o.broken);
+	outcome_print(&o, 0, &text);
+	assert_string_equal((char *)text.data, "T D(SELECT 1) C(SELECT 1) Z(I) E(08006)");
+	buf_clear(&text);
+	outcome_clear(&o);
+	script_clear(&s);
+}
+
 static void messages_with_too_much_in_them_are_refused(void **state)
 {
 	static const uint8_t types[] = {'S', 'H'};
@@ -672,6 +692,7 @@ int main(void)
 		cmocka_unit_test(thousands_of_answers_of_weirs_own_do_no_harm),
 		cmocka_unit_test(every_request_is_answered_when_the_server_is_lost),
 		cmocka_unit_test(error_is_told_once_when_the_server_is_lost),
+		cmocka_unit_test(answer_to_half_a_query_is_a_broken_server),
 		cmocka_unit_test(messages_with_too_much_in_them_are_refused),
 		cmocka_unit_test(unknown_messages_are_refused),
 	};
