@@ -50,8 +50,8 @@ void back_update(struct pg_back *back)
 	};
 	const struct pin *pin = list_first(&back->pins, struct pin, link);
 
-	back->base.at_rest = back->expected.len == 0 && !back->batch_open && !back->copy_in &&
-			     !back->forwarding && !back->dropping;
+	back->base.at_rest = back->expected.len == 0 && !back->batch_open && !back->failing &&
+			     !back->copy_in && !back->forwarding && !back->dropping;
 	back->base.in_transaction = back->status != 'I';
 	back->base.failed = back->status == 'E';
 	back->base.mid_message = back->forwarding > 0;

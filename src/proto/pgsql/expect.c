@@ -28,6 +28,11 @@ struct expectation *expectations_first(const struct expectations *e)
 	return expectations_at(e, 0);
 }
 
+struct expectation *expectations_last(const struct expectations *e)
+{
+	return e->len ? expectations_at(e, e->len - 1) : NULL;
+}
+
 bool expectations_reserve(struct expectations *e, size_t n)
 {
 	if (e->cap - e->len >= n)

@@ -45,8 +45,9 @@ struct expectations {
 
 void expectations_clear(struct expectations *e);
 
-/* The entry to be answered next, or NULL. Valid until the next push. */
+/* The entry to be answered next, or last, or NULL. Valid until the next push. */
 struct expectation *expectations_first(const struct expectations *e);
+struct expectation *expectations_last(const struct expectations *e);
 struct expectation *expectations_at(const struct expectations *e, size_t index);
 
 /* Room for `n` more entries? False if memory or the limit does not allow: wait for answers. */

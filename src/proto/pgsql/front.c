@@ -81,14 +81,17 @@ static void finish_scan(struct pg_front *front, struct pg_back *back)
 	if (!scan)
 		return;
 	scan_end(scan);
-	if (!scan->n_effects && !scan->overflow) {
+	/* An error before it may have made the server skip it, and its entry is gone. */
+	struct expectation *e = expectations_last(&back->expected);
+	bool awaited = e && e->kind == EXPECT_QUERY;
+	if (!awaited || (!scan->n_effects && !scan->overflow)) {
 		effects_free(scan);
 		front->query_scan = NULL;
 		return;
 	}
 	front->effects = scan;
 	front->barrier = true;
-	expectations_at(&back->expected, back->expected.len - 1)->effectful = true;
+	e->effectful = true;
 }
 
 /* Goes on with a message of which a part was passed on or dropped before. */
@@ -722,7 +725,7 @@ static struct step handle_sync(struct pass *p)
 	/* In copy-in mode the server ignores it, and answers only the one behind CopyDone. */
 	if (!p->back->copy_in) {
 		push(p, (struct expectation){.kind = EXPECT_SYNC});
-		p->back->batch_open = false;
+		p->back->batch_open = p->back->failing = false;
 	}
 	forward_from(p, 0);
 	if (!p->back->copy_in)

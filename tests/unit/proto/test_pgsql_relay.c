@@ -253,6 +253,30 @@ static void error_before_the_sync_is_told_at_once(void **state)
 	check(&s, EXPECT("1 2 T E(22012) Z(I) T D(SELECT 1) C(SELECT 1) Z(I)"));
 }
 
+static void error_amid_a_query_that_is_skipped_does_no_harm(void **state)
+{
+	struct script s = {0};
+	struct buf *b = say(&s, 0);
+
+	/* The Query comes while the server skips, which weir may learn when half of it is sent. */
+	say_parse(b, "", "bad");
+	say_query(b, "LISTEN x");
+	say_empty(b, 'S');
+	say_query(b, "SELECT 1");
+	for (size_t i = 1; i < 250; i++) {
+		struct cutting how = {.client_cut = i, .eager = true};
+		struct outcome o;
+		struct buf text = {0};
+		converse(&s, &how, &o);
+		outcome_print(&o, 0, &text);
+		assert_string_equal(
+			(char *)text.data, "E(42601) Z(I) T D(SELECT 1) C(SELECT 1) Z(I)");
+		buf_clear(&text);
+		outcome_clear(&o);
+	}
+	script_clear(&s);
+}
+
 static void flush_brings_answers_without_a_sync(void **state)
 {
 	struct script s = {0};
@@ -672,6 +696,7 @@ int main(void)
 		cmocka_unit_test(least_recently_used_statements_make_room),
 		cmocka_unit_test(error_in_a_pipeline_skips_to_the_sync),
 		cmocka_unit_test(error_before_the_sync_is_told_at_once),
+		cmocka_unit_test(error_amid_a_query_that_is_skipped_does_no_harm),
 		cmocka_unit_test(flush_brings_answers_without_a_sync),
 		cmocka_unit_test(unnamed_statement_follows_its_client),
 		cmocka_unit_test(answers_that_weir_gives_wait_their_turn),
