@@ -230,6 +230,7 @@ static enum back_verdict handle_error(struct answer *a)
 		}
 	}
 	back->erred = true;
+	back->copy_in = false;
 	if (a->front && a->front->base.instead && strcmp(report.sqlstate, "57014") == 0 &&
 		!swallowed(a)) {
 		/* weir cancelled it, and knows better why. */

@@ -380,9 +380,11 @@ static bool extended(struct fake_server *s, uint8_t type, struct reader *r)
 	}
 }
 
-static void in_copy(struct fake_server *s, uint8_t type)
+static void in_copy(struct fake_server *s, uint8_t type, const struct reader *r)
 {
-	if (type == 'd' || type == 'H' || type == 'S')
+	bool wrong = type == 'd' && reader_left(r) > 3 && memcmp(r->at, "oops", 4) == 0;
+
+	if (!wrong && (type == 'd' || type == 'H' || type == 'S'))
 		return;
 	s->copy_in = false;
 	if (type == 'c')
@@ -393,12 +395,15 @@ static void in_copy(struct fake_server *s, uint8_t type)
 		ready(s);
 	else
 		s->skipping = type != 'c';
+	/* Errors are not kept back. */
+	if (type != 'c')
+		flush(s);
 }
 
 static void take(struct fake_server *s, uint8_t type, struct reader *r)
 {
 	if (s->copy_in) {
-		in_copy(s, type);
+		in_copy(s, type, r);
 	} else if (type == 'S') {
 		s->malformed |= reader_left(r) > 0;
 		s->skipping = false;

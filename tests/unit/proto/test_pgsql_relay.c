@@ -533,6 +533,35 @@ static void copy_in_by_extended_messages(void **state)
 	check(&s, EXPECT("1 2 G C(COPY 0) Z(I) T D(SELECT 1) C(SELECT 1) Z(I)"));
 }
 
+static void copy_in_may_fail_on_the_server(void **state)
+{
+	struct script s = {0};
+	struct buf *b = say(&s, 0);
+
+	say_query(b, "COPY IN");
+	b = say(&s, 0);
+	say_text(b, 'd', "data");
+	say_text(b, 'd', "oops");
+	b = say(&s, 0);
+	say_text(b, 'd', "late");
+	say_empty(b, 'c');
+	say_query(b, "SELECT 1");
+	b = say(&s, 0);
+	say_parse(b, "", "COPY IN");
+	say_bind(b, "", NULL);
+	say_execute(b);
+	say_empty(b, 'H');
+	b = say(&s, 0);
+	say_text(b, 'd', "oops");
+	b = say(&s, 0);
+	say_text(b, 'd', "late");
+	say_empty(b, 'c');
+	say_empty(b, 'S');
+	say_query(b, "SELECT 2");
+	check(&s, EXPECT("G E(57014) Z(I) T D(SELECT 1) C(SELECT 1) Z(I) "
+			 "1 2 G E(57014) Z(I) T D(SELECT 2) C(SELECT 1) Z(I)"));
+}
+
 static void copy_out_reaches_the_client(void **state)
 {
 	struct script s = {0};
@@ -711,6 +740,7 @@ int main(void)
 		cmocka_unit_test(notification_amid_weirs_own_messages_is_passed_on),
 		cmocka_unit_test(copy_in_reaches_the_server),
 		cmocka_unit_test(copy_in_by_extended_messages),
+		cmocka_unit_test(copy_in_may_fail_on_the_server),
 		cmocka_unit_test(copy_out_reaches_the_client),
 		cmocka_unit_test(copy_data_behind_an_error_is_dropped),
 		cmocka_unit_test(hundreds_of_copy_ends_do_no_harm),
