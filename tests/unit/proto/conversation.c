@@ -232,6 +232,7 @@ static bool act(struct world *w, struct client *c, enum front_verdict verdict)
 		return false;
 	case FRONT_CONSOLE:
 	case FRONT_CANCEL:
+	case FRONT_KILL:
 		fail_msg("no verdict for a script");
 		return false;
 	case FRONT_MORE:
@@ -283,7 +284,7 @@ static void hear_server(struct world *w, size_t n)
 	struct input in = intake_kept(&w->server_kept);
 	do {
 		verdict = pgsql_protocol.from_server(
-			w->back, c ? c->front : NULL, &in, c ? &w->to_client : NULL);
+			w->back, c ? c->front : NULL, &in, c ? &w->to_client : NULL, &w->to_server);
 		if (c)
 			flush(w, c);
 	} while (verdict == BACK_FLUSH);

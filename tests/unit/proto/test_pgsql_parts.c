@@ -119,7 +119,7 @@ static void same_body_is_the_same_statement(void **state)
 	struct statements table;
 	char name[STATEMENT_NAME_SIZE], other_name[STATEMENT_NAME_SIZE];
 
-	statements_init(&table, &scratch);
+	pg_statements_init(&table, &scratch);
 	struct statement *a = get(&table, "SELECT 1\0\0\0", 11);
 	struct statement *b = get(&table, "SELECT 1\0\0\0", 11);
 	/* Another text; other types. */
@@ -145,7 +145,7 @@ static void superseded_statement_is_found_no_more(void **state)
 {
 	struct statements table;
 
-	statements_init(&table, &scratch);
+	pg_statements_init(&table, &scratch);
 	struct statement *old = get(&table, "SET a TO 1\0\0\0", 13);
 	assert_non_null(old->effects);
 	statement_supersede(old);
@@ -163,7 +163,7 @@ static void names_live_as_long_as_they_are_needed(void **state)
 	struct statements table;
 	struct map names = {0};
 
-	statements_init(&table, &scratch);
+	pg_statements_init(&table, &scratch);
 	struct statement *s = get(&table, "SELECT 1\0\0\0", 11);
 	struct client_statement *cs = client_statement_add(&names, "a", s);
 	assert_ptr_equal(client_statement_find(&names, "a"), cs);
@@ -192,7 +192,7 @@ static void least_recently_used_goes_first(void **state)
 	struct prepared_set set;
 	struct statement *s[4];
 
-	statements_init(&table, &scratch);
+	pg_statements_init(&table, &scratch);
 	prepared_init(&set);
 	for (size_t i = 0; i < 4; i++) {
 		char body[] = "SELECT 0\0\0";
@@ -202,17 +202,17 @@ static void least_recently_used_goes_first(void **state)
 		assert_int_equal(prepared_add(&set, s[i]), 0);
 	}
 	assert_true(prepared_use(&set, s[0]));
-	assert_null(prepared_evict(&set, 4));
-	struct statement *gone = prepared_evict(&set, 3);
+	assert_null(prepared_evict(&set, 4, NULL));
+	struct statement *gone = prepared_evict(&set, 3, NULL);
 	assert_ptr_equal(gone, s[1]);
 	statement_unref(gone);
 	prepared_remove(&set, s[2]);
 	prepared_remove(&set, s[2]);
-	gone = prepared_evict(&set, 1);
+	gone = prepared_evict(&set, 1, NULL);
 	assert_ptr_equal(gone, s[3]);
 	statement_unref(gone);
 	assert_true(prepared_use(&set, s[0]));
-	assert_null(prepared_evict(&set, 1));
+	assert_null(prepared_evict(&set, 1, NULL));
 	prepared_clear(&set);
 	for (size_t i = 0; i < 4; i++)
 		statement_unref(s[i]);
