@@ -236,6 +236,26 @@ static int check(const struct config *config, struct buf *problems)
 	return n > 0;
 }
 
+static bool has_protocol(const struct config *config, const char *protocol)
+{
+	for (size_t i = 0; i < config->n_databases; i++) {
+		if (strcmp(config->databases[i].url.protocol, protocol) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* The usual port for MySQL is left alone by those who have no such database. */
+static void close_unused_port(struct config *config)
+{
+	const struct option_row *row = option_find(OPTION_WEIR, "listen_mysql");
+	const struct config_list *list = &config->listen_mysql;
+
+	if (list->n_items == 1 && strcmp(list->items[0], row->fallback) == 0 &&
+		!has_protocol(config, "mysql"))
+		option_clear_list(&config->listen_mysql);
+}
+
 int config_read(const char *path, struct config **ret_config, struct buf *ret_problems)
 {
 	struct config *config = config_new(path);
@@ -255,11 +275,13 @@ int config_read(const char *path, struct config **ret_config, struct buf *ret_pr
 	 */
 	if (r == 0)
 		r = check(config, ret_problems);
-	if (r != 0)
+	if (r != 0) {
 		config_free(config);
-	else
-		*ret_config = config;
-	return r;
+		return r;
+	}
+	close_unused_port(config);
+	*ret_config = config;
+	return 0;
 }
 
 /* --- URLs on the command line --- */
@@ -308,15 +330,6 @@ static int add_url_database(struct config *config, const char *text, struct buf 
 		return 1;
 	}
 	return 0;
-}
-
-static bool has_protocol(const struct config *config, const char *protocol)
-{
-	for (size_t i = 0; i < config->n_databases; i++) {
-		if (strcmp(config->databases[i].url.protocol, protocol) == 0)
-			return true;
-	}
-	return false;
 }
 
 /* Whoever can start weir with a URL may look at its console with the URL's account. */
