@@ -301,8 +301,11 @@ static bool act(struct session *s, enum front_verdict verdict)
 		block(s, true);
 		return false;
 	case FRONT_CONSOLE:
-		block(s, true);
 		host->console(host->arg, s->id, s->access, s->front->command);
+		/* Most answers come at once; the others wake a client that is blocked. */
+		if (!s->front->command)
+			return true;
+		block(s, true);
 		return false;
 	case FRONT_CANCEL:
 		host->cancel(host->arg, &s->front->cancel);
@@ -339,7 +342,9 @@ static void pump(struct session *s, struct input in)
 	block(s, false);
 	s->front->pool_in_trouble = s->pool && pool_is_in_trouble(s->pool);
 	while (again && !is_over(s)) {
-		if (cancel_is_under_way(s)) {
+		/* Answers that need no server, to a client that does not read them, are not to
+		 * pile up either. */
+		if (cancel_is_under_way(s) || stream_unsent(&s->stream) > CLIENT_UNSENT_MAX) {
 			block(s, true);
 			break;
 		}
@@ -365,6 +370,15 @@ void relay_pump_kept(struct session *s)
 {
 	if (!is_over(s))
 		pump(s, intake_kept(&s->kept));
+}
+
+/* The client wants answers that weir holds back for it, or its next message can go now. */
+static void go_on(struct session *s)
+{
+	if (s->blocked && !is_over(s) && s->state != SESSION_WAITING)
+		relay_pump_kept(s);
+	else
+		relay_settle(s);
 }
 
 /* A client that waits may hang up; what it sends meanwhile stays where it is. */
@@ -425,7 +439,7 @@ void relay_client_drained(struct stream *stream, void *arg)
 	if (s->throttled && s->server)
 		stream_want_read(&s->server->stream, true);
 	s->throttled = false;
-	relay_settle(s);
+	go_on(s);
 }
 
 void relay_waiter_done(struct waiter *w, struct server *server, const struct refusal *refusal)
@@ -449,15 +463,6 @@ void relay_waiter_done(struct waiter *w, struct server *server, const struct ref
 }
 
 /* --- from the server --- */
-
-/* The client wants answers that weir holds back for it, or its next message can go now. */
-static void go_on(struct session *s)
-{
-	if (s->blocked && !is_over(s) && s->state != SESSION_WAITING)
-		relay_pump_kept(s);
-	else
-		relay_settle(s);
-}
 
 static void server_readable(struct stream *stream, void *arg)
 {

@@ -137,8 +137,9 @@ void sessions_console_reply(
 	s->front->protocol->console_reply(s->front, result, to_client);
 	if (stream_send(&s->stream, to_client) != 0)
 		session_close(s, REASON_CLIENT_LOST);
-	else
+	else if (s->blocked)
 		relay_pump_kept(s);
+	/* Else the question is still being asked, and who asks goes on. */
 }
 
 void sessions_drain(struct sessions *sessions)
