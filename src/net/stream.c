@@ -8,6 +8,7 @@
 #include <event2/event.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -258,6 +259,13 @@ void stream_want_read(struct stream *s, bool wanted)
 	} else {
 		event_del(&s->read_event);
 	}
+}
+
+bool stream_hung_up(const struct stream *s)
+{
+	struct pollfd pfd = {.fd = s->fd, .events = POLLRDHUP};
+
+	return poll(&pfd, 1, 0) > 0;
 }
 
 void stream_shutdown(struct stream *s)

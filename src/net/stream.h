@@ -64,6 +64,10 @@ size_t stream_unsent(const struct stream *s);
 /* Whether `readable` is wanted. Changing it costs a system call: only for back-pressure. */
 void stream_want_read(struct stream *s, bool wanted);
 
+/* True if the peer has hung up, although there may be bytes in front of that which were not read.
+ */
+bool stream_hung_up(const struct stream *s);
+
 /* No more sending: the peer reads an orderly end. Unsent bytes are lost. */
 void stream_shutdown(struct stream *s);
 

@@ -7,6 +7,10 @@
 /* A cancelled statement that does not end: its server connection is given up. */
 #define CANCEL_PATIENCE (10 * USEC_PER_SEC)
 
+/* A client that is not read cannot be seen to hang up: it is looked after this often. (epoll can
+ * report a hang-up alone, but libevent passes a reset on to those who read or write only.) */
+#define LOOK_EVERY USEC_PER_SEC
+
 /* Which clock of the session ends when; the reason says which. */
 struct limit {
 	usec_t deadline;
@@ -62,7 +66,12 @@ void limits_update(struct session *s)
 {
 	if (s->state == SESSION_CLOSING || s->state == SESSION_CLOSED)
 		return;
-	timer_set(&s->timer, first_limit(s).deadline);
+	usec_t next = first_limit(s).deadline;
+	if (!s->stream.reading) {
+		usec_t look = clock_usec() + LOOK_EVERY;
+		next = look < next ? look : next;
+	}
+	timer_set(&s->timer, next);
 }
 
 static void query_timed_out(struct session *s, const struct refusal *refusal)
@@ -82,7 +91,7 @@ void limits_fired(void *arg)
 	struct session *s = arg;
 	struct refusal refusal;
 
-	if (s->state == SESSION_CLOSING) {
+	if (s->state == SESSION_CLOSING || (!s->stream.reading && stream_hung_up(&s->stream))) {
 		session_close(s, REASON_CLIENT_LEFT);
 		return;
 	}

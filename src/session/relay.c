@@ -384,12 +384,12 @@ static void go_on(struct session *s)
 /* A client that waits may hang up; what it sends meanwhile stays where it is. */
 static void readable_while_blocked(struct session *s)
 {
-	char byte;
-
-	if (recv(s->stream.fd, &byte, 1, MSG_PEEK) == 0)
+	if (stream_hung_up(&s->stream)) {
 		session_close(s, REASON_CLIENT_LEFT);
-	else
-		stream_want_read(&s->stream, false);
+		return;
+	}
+	stream_want_read(&s->stream, false);
+	limits_update(s);
 }
 
 /* What a dismissed client still sends is thrown away, so that it can read its last words. */
