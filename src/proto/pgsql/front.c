@@ -836,8 +836,6 @@ static struct step without_server(struct pass *p)
 	switch (p->h.type) {
 	case 'S':
 		/* Nothing is under way: there is nothing to wait for. */
-		if (!is_whole(p))
-			return STEP_STOP(FRONT_MORE);
 		input_skip(p->in, p->h.total);
 		pg_send_ready(p->to_client, front->base.failed_transaction ? 'E' : 'I');
 		return STEP_ON;
@@ -887,8 +885,6 @@ static struct step skip_refused(struct pass *p)
 		drop_message(p);
 		return STEP_ON;
 	}
-	if (!is_whole(p))
-		return STEP_STOP(FRONT_MORE);
 	front->skipping = false;
 	input_skip(p->in, p->h.total);
 	pg_send_ready(p->to_client, front->base.failed_transaction ? 'E' : 'I');
@@ -911,6 +907,12 @@ static struct step one_message(struct pass *p)
 	case 'c':
 	case 'f':
 		return handle_copy(p);
+	case 'S':
+	case 'H':
+		/* Nothing is in them, so that there is never a rest of one to wait for. */
+		if (p->h.total != PG_HEADER)
+			return violation(p, "invalid message format");
+		break;
 	default:
 		break;
 	}
