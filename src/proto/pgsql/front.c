@@ -94,6 +94,14 @@ static void finish_scan(struct pg_front *front, struct pg_back *back)
 	e->effectful = true;
 }
 
+/* So much of the message at the front of the input is still to be passed on. */
+static void note_forwarding(struct pass *p, size_t n)
+{
+	p->front->forwarding = n;
+	p->front->base.mid_message = n > 0;
+	p->back->awaited = n;
+}
+
 /* Goes on with a message of which a part was passed on or dropped before. */
 static void continue_message(struct pass *p)
 {
@@ -103,8 +111,7 @@ static void continue_message(struct pass *p)
 	if (front->forwarding) {
 		feed_scan(front, p->in->data, n);
 		output_ref(p->to_server, p->in->data, n);
-		front->forwarding -= n;
-		front->base.mid_message = front->forwarding > 0;
+		note_forwarding(p, front->forwarding - n);
 		if (!front->forwarding && front->scanning)
 			finish_scan(front, p->back);
 	} else {
@@ -124,8 +131,8 @@ static void forward_from(struct pass *p, size_t offset)
 
 	CHECK(offset <= n);
 	output_ref(p->to_server, p->in->data + offset, n - offset);
-	p->front->forwarding = p->h.total - n;
-	p->front->base.mid_message = p->front->forwarding > 0;
+	note_forwarding(p, p->h.total - n);
+	p->back->awaits_data = p->h.type == 'd';
 	input_skip(p->in, n);
 }
 

@@ -277,10 +277,53 @@ static void write_copy_fail(struct output *to_server)
 	pg_send_buf(to_server, &b);
 }
 
+/* Completes a CopyData of which the client sent a part. What is in it does not count any more. */
+static void write_rest_of_data(struct pg_back *back, struct output *to_server)
+{
+	uint8_t *rest = back->awaited ? output_space(to_server, back->awaited) : NULL;
+
+	if (rest)
+		memset(rest, 0, back->awaited);
+	back->awaited = 0;
+}
+
+/* Statements since the last Sync would be committed by the next one. In their midst ROLLBACK undoes
+ * them, as the end of the connection would. */
+static void write_rollback(struct pg_back *back, struct output *to_server)
+{
+	static const enum expect_kind kinds[] = {EXPECT_PARSE, EXPECT_BIND, EXPECT_EXECUTE};
+	struct buf b = {0};
+
+	size_t offset = pg_begin(&b, 'P');
+	buf_cstr(&b, "");
+	buf_cstr(&b, "ROLLBACK");
+	buf_u16be(&b, 0);
+	pg_end(&b, offset);
+	offset = pg_begin(&b, 'B');
+	buf_cstr(&b, "");
+	buf_cstr(&b, "");
+	buf_put(&b, (uint8_t[6]){0}, 6);
+	pg_end(&b, offset);
+	offset = pg_begin(&b, 'E');
+	buf_cstr(&b, "");
+	buf_u32be(&b, 0);
+	pg_end(&b, offset);
+	pg_send_buf(to_server, &b);
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+		expectations_push(
+			&back->expected, (struct expectation){.kind = kinds[i], .own = true});
+	back->unnamed_number = 0;
+}
+
+/* More than this is not made up for a client that has left. */
+#define MADE_UP_MAX (1u << 20)
+
 static bool back_abandon(struct back *base, struct output *to_server)
 {
 	struct pg_back *back = pg_back(base);
 
+	if (back->awaited && (!back->awaits_data || back->awaited > MADE_UP_MAX))
+		return false;
 	for (size_t i = 0; i < back->expected.len; i++) {
 		struct expectation *e = expectations_at(&back->expected, i);
 		/* A name that was not known to be good is not kept under the client's wish alone.
@@ -296,12 +339,15 @@ static bool back_abandon(struct back *base, struct output *to_server)
 	back->forwarding = 0;
 	/* Whatever it ran may have changed what only its answers would have told. */
 	back->base.dirty = true;
+	write_rest_of_data(back, to_server);
 	/* Ignored by the server unless it waits for copy data, or comes to. */
 	write_copy_fail(to_server);
 	back->copy_in = false;
 	if (back->batch_open || back->failing || back->expected.len == 0) {
-		if (!expectations_reserve(&back->expected, 1))
+		if (!expectations_reserve(&back->expected, 4))
 			return false;
+		if (back->batch_open && !back->failing)
+			write_rollback(back, to_server);
 		pg_send_empty(to_server, 'S');
 		expectations_push(
 			&back->expected, (struct expectation){.kind = EXPECT_SYNC, .own = true});

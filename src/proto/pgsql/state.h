@@ -150,6 +150,8 @@ struct pg_back {
 	bool batch_open;   /* extended messages since the last Sync */
 	bool failing;      /* the server skips to the next Sync */
 	bool erred;        /* an error since the last ReadyForQuery */
+	size_t awaited;    /* bytes of the client's message still to come: passed on in part */
+	bool awaits_data;  /* ... and it is CopyData */
 	bool copy_in;      /* between CopyInResponse and CopyDone */
 	char *lent_name;   /* a client's own statement name that stands on the server for the moment
 			    */
