@@ -242,6 +242,8 @@ static void expire_deadlines(struct pool *pool, enum server_state state, usec_t 
 
 	list_for_each_safe (link, next, &pool->servers[state]) {
 		struct server *server = list_entry(link, struct server, link);
+		if (state == SERVER_CLEANING)
+			server_insist(server, now);
 		if (server->deadline > now)
 			pool_wake_at(pool, server->deadline);
 		else if (state == SERVER_CLOSING)

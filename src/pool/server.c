@@ -18,6 +18,9 @@
 #define HOLDING_TIME  (30 * USEC_PER_SEC)
 #define CLOSING_TIME  (2 * USEC_PER_SEC)
 
+/* The first pause before a cancel is repeated; each one is twice as long. */
+#define CANCEL_PAUSE (50 * USEC_PER_MSEC)
+
 static struct output *to_server(const struct server *server)
 {
 	return &server->pool->owner->host.space->to_server;
@@ -190,6 +193,7 @@ static void clean_step(struct server *server)
 
 	if (!back->at_rest || server->n_cancels)
 		return;
+	server->cancel_again = 0;
 	if ((pool->limits.pool_reset_on_return || back->in_transaction) &&
 		pool->protocol->back_clean(back, false, to_server(server)))
 		send_or_close(server);
@@ -207,6 +211,9 @@ void pool_abandon(struct pool *pool, struct server *server)
 		if (pool->owner->stopped ||
 			!pool->protocol->back_abandon(server->back, to_server(server))) {
 			output_reset(to_server(server));
+			/* What it runs at present ends too. */
+			if (!server->n_cancels)
+				pool_cancel(pool, server, NULL);
 			pool_close(pool, server, REASON_SERVER_DIRTY);
 			return;
 		}
@@ -214,6 +221,8 @@ void pool_abandon(struct pool *pool, struct server *server)
 			pool_close(pool, server, REASON_SERVER_DEAD);
 			return;
 		}
+		server->cancel_again = 0;
+		server->cancel_pause = CANCEL_PAUSE;
 		if (!server->n_cancels)
 			pool_cancel(pool, server, NULL);
 	}
@@ -224,6 +233,28 @@ void pool_abandon(struct pool *pool, struct server *server)
 void server_hold(struct server *server)
 {
 	move_for(server, SERVER_HELD, HOLDING_TIME);
+}
+
+/* A cancel that overtakes its statement finds the server idle, and does nothing: it is repeated. */
+static void plan_to_insist(struct server *server)
+{
+	if (server->back->at_rest)
+		return;
+	server->cancel_again = clock_usec() + server->cancel_pause;
+	server->cancel_pause *= 2;
+	pool_wake_at(server->pool, server->cancel_again);
+}
+
+void server_insist(struct server *server, usec_t now)
+{
+	if (!server->cancel_again)
+		return;
+	if (server->cancel_again > now) {
+		pool_wake_at(server->pool, server->cancel_again);
+		return;
+	}
+	server->cancel_again = 0;
+	pool_cancel(server->pool, server, NULL);
 }
 
 static void cancel_ended(struct message *message, void *arg)
@@ -240,6 +271,7 @@ static void cancel_ended(struct message *message, void *arg)
 		deferred_schedule(&server->freeing, server->pool->owner->host.loop);
 		break;
 	case SERVER_CLEANING:
+		plan_to_insist(server);
 		clean_step(server);
 		break;
 	case SERVER_HELD:
