@@ -51,12 +51,25 @@ static void hmac(const uint8_t *key, size_t key_len, const void *data, size_t le
 	CHECK(HMAC(EVP_sha256(), key, (int)key_len, data, len, ret_mac, &n) && n == SCRAM_KEY);
 }
 
-int scram_verifier_derive(const char *password, struct scram_verifier *ret_verifier)
+/* Whoever asks twice, of the same or of another worker, must not learn from the salt whether the
+ * user exists. */
+static struct scram_verifier salted_for(const char *user)
+{
+	struct scram_verifier v = {.iterations = SCRAM_ITERATIONS, .salt_len = 16};
+	uint64_t seed = random_process_seed();
+	uint8_t digest[SCRAM_KEY];
+
+	hmac((const uint8_t *)&seed, sizeof(seed), user, strlen(user), digest);
+	memcpy(v.salt, digest, v.salt_len);
+	return v;
+}
+
+int scram_verifier_derive(
+	const char *user, const char *password, struct scram_verifier *ret_verifier)
 {
 	uint8_t salted[SCRAM_KEY], client_key[SCRAM_KEY];
-	struct scram_verifier v = {.iterations = SCRAM_ITERATIONS, .salt_len = 16};
+	struct scram_verifier v = salted_for(user);
 
-	random_bytes(v.salt, v.salt_len);
 	if (!PKCS5_PBKDF2_HMAC(password, (int)strlen(password), v.salt, (int)v.salt_len,
 		    SCRAM_ITERATIONS, EVP_sha256(), SCRAM_KEY, salted))
 		return -ENOMEM;
@@ -115,12 +128,7 @@ int scram_verifier_parse(const char *secret, struct scram_verifier *ret_verifier
 
 void scram_verifier_mock(const char *user, struct scram_verifier *ret_verifier)
 {
-	uint8_t digest[SCRAM_KEY];
-	uint64_t seed = random_process_seed();
-
-	*ret_verifier = (struct scram_verifier){.iterations = SCRAM_ITERATIONS, .salt_len = 16};
-	hmac((const uint8_t *)&seed, sizeof(seed), user, strlen(user), digest);
-	memcpy(ret_verifier->salt, digest, ret_verifier->salt_len);
+	*ret_verifier = salted_for(user);
 	random_bytes(ret_verifier->stored_key, SCRAM_KEY);
 	random_bytes(ret_verifier->server_key, SCRAM_KEY);
 }

@@ -27,10 +27,12 @@ struct scram_verifier {
 	uint8_t stored_key[SCRAM_KEY], server_key[SCRAM_KEY];
 };
 
-/* Derives the keys from a password, with a new salt: 4096 rounds, some milliseconds. Passwords are
+/* Derives a user's keys from a password: 4096 rounds, some milliseconds. The salt is the user's
+ * own, and the same in all of this process, as it is for a user that does not exist. Passwords are
  * used as they are; ASCII ones are the same after SASLprep, and so are others in composed form.
  * Returns 0 or -ENOMEM. */
-MUST_USE int scram_verifier_derive(const char *password, struct scram_verifier *ret_verifier);
+MUST_USE int scram_verifier_derive(
+	const char *user, const char *password, struct scram_verifier *ret_verifier);
 
 /* Reads "SCRAM-SHA-256$iterations:salt$stored key:server key". Returns 0, or 1 if it is not of that
  * form. */

@@ -40,39 +40,52 @@ struct login {
 struct cached_verifier {
 	struct map_node node;
 	struct scram_verifier verifier;
-	char secret[]; /* the key: a changed password is another entry */
+	const char *user; /* in `text`, behind the secret */
+	char text[];
+};
+
+/* A changed password is another entry. */
+struct account {
+	const char *user, *secret;
 };
 
 static bool verifier_equal(const struct map_node *node, const void *key)
 {
-	return strcmp(container_of(node, struct cached_verifier, node)->secret, key) == 0;
+	const struct cached_verifier *cached = container_of(node, struct cached_verifier, node);
+	const struct account *account = key;
+
+	return strcmp(cached->user, account->user) == 0 &&
+	       strcmp(cached->text, account->secret) == 0;
 }
 
-static int derive(const char *secret, struct scram_verifier *ret_verifier)
+static int derive(const struct account *account, struct scram_verifier *ret_verifier)
 {
-	return secret_kind(secret) == SECRET_SCRAM ? scram_verifier_parse(secret, ret_verifier)
-						   : scram_verifier_derive(secret, ret_verifier);
+	if (secret_kind(account->secret) == SECRET_SCRAM)
+		return scram_verifier_parse(account->secret, ret_verifier);
+	return scram_verifier_derive(account->user, account->secret, ret_verifier);
 }
 
-static int find_verifier(
-	struct proto_worker *worker, const char *secret, struct scram_verifier *ret_verifier)
+static int find_verifier(struct proto_worker *worker, const struct account *account,
+	struct scram_verifier *ret_verifier)
 {
-	uint64_t hash = hash_text(secret);
-	struct map_node *node = map_find(&worker->verifiers, hash, verifier_equal, secret);
+	uint64_t hash = hash_text(account->user);
+	struct map_node *node = map_find(&worker->verifiers, hash, verifier_equal, account);
 
 	if (node) {
 		*ret_verifier = container_of(node, struct cached_verifier, node)->verifier;
 		return 0;
 	}
-	int r = derive(secret, ret_verifier);
+	int r = derive(account, ret_verifier);
 	if (r != 0)
 		return r;
-	size_t size = strlen(secret) + 1;
-	struct cached_verifier *cached = calloc(1, sizeof(*cached) + size);
+	size_t size = strlen(account->secret) + 1, user_size = strlen(account->user) + 1;
+	struct cached_verifier *cached = calloc(1, sizeof(*cached) + size + user_size);
 	if (!cached)
 		return -ENOMEM;
 	cached->verifier = *ret_verifier;
-	memcpy(cached->secret, secret, size);
+	memcpy(cached->text, account->secret, size);
+	memcpy(cached->text + size, account->user, user_size);
+	cached->user = cached->text + size;
 	if (map_insert(&worker->verifiers, &cached->node, hash) < 0) {
 		free(cached);
 		return -ENOMEM;
@@ -87,7 +100,7 @@ void verifiers_clear(struct proto_worker *worker)
 	while ((node = map_next(&worker->verifiers, NULL))) {
 		struct cached_verifier *cached = container_of(node, struct cached_verifier, node);
 		map_remove(&worker->verifiers, node);
-		explicit_bzero(cached->secret, strlen(cached->secret));
+		explicit_bzero(cached->text, strlen(cached->text));
 		free(cached);
 	}
 	map_clear(&worker->verifiers);
@@ -371,6 +384,7 @@ void login_identify(struct pg_front *front, const char *secret)
 {
 	struct login *login = front->login;
 	enum secret_kind kind = secret_kind(secret);
+	struct account account = {.user = front->user, .secret = secret};
 	struct scram_verifier verifier;
 
 	front->phase = PHASE_PASSWORD;
@@ -382,7 +396,7 @@ void login_identify(struct pg_front *front, const char *secret)
 		login->secret = strdup(secret);
 		return;
 	}
-	if (!login->known || find_verifier(front->worker, secret, &verifier) != 0) {
+	if (!login->known || find_verifier(front->worker, &account, &verifier) != 0) {
 		login->known = false;
 		scram_verifier_mock(front->user, &verifier);
 	}
