@@ -74,6 +74,7 @@ void session_end(struct session *s, enum reason reason);
 
 /* Tells the client `refusal` as its last words, and ends. */
 void session_dismiss(struct session *s, enum reason reason, const char *detail);
+void session_dismiss_in_words(struct session *s, const struct refusal *refusal);
 
 /* The verdicts of a login. False: the session has ended. */
 bool session_identify(struct session *s);

@@ -148,6 +148,9 @@ void relay_take_server(struct session *s, const struct refusal *refusal, enum re
 		return;
 	}
 	bool close = s->server->back->mid_message;
+	/* A session of its own, or what pins (a lock, a temporary table), is lost with it: the
+	 * client must not go on as if it still had that. */
+	bool bereft = s->session_mode || s->server->back->pin;
 	front->failed_transaction = was_open;
 	if (was_open && s->server->back->at_rest) {
 		front->lost = malloc(sizeof(*front->lost));
@@ -160,13 +163,13 @@ void relay_take_server(struct session *s, const struct refusal *refusal, enum re
 		pool_close(s->pool, server, reason);
 	else
 		pool_abandon(s->pool, server);
-	/* Half a message cannot be taken back; and who has a session of its own has lost it. */
-	if (close || s->session_mode) {
+	/* Half a message cannot be taken back. */
+	if (close || bereft) {
 		output_reset(&space(s)->to_client);
-		if (s->session_mode && !close)
-			session_dismiss(s, refusal->reason, refusal->text);
-		else
+		if (close)
 			session_close(s, refusal->reason);
+		else
+			session_dismiss_in_words(s, refusal);
 		return;
 	}
 	if (stream_send(&s->stream, &space(s)->to_client) != 0)

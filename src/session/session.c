@@ -135,19 +135,25 @@ void session_end(struct session *s, enum reason reason)
 	timer_set(&s->timer, clock_usec() + CLOSING_TIME);
 }
 
-void session_dismiss(struct session *s, enum reason reason, const char *detail)
+void session_dismiss_in_words(struct session *s, const struct refusal *refusal)
 {
 	struct output *to_client = &s->owner->host.space->to_client;
-	struct refusal refusal;
 
 	if (s->state == SESSION_CLOSED || s->state == SESSION_CLOSING)
 		return;
-	refusal_set(&refusal, reason, detail);
-	s->front->protocol->front_refuse(s->front, &refusal, true, to_client);
+	s->front->protocol->front_refuse(s->front, refusal, true, to_client);
 	if (stream_send(&s->stream, to_client) != 0)
-		session_close(s, reason);
+		session_close(s, refusal->reason);
 	else
-		session_end(s, reason);
+		session_end(s, refusal->reason);
+}
+
+void session_dismiss(struct session *s, enum reason reason, const char *detail)
+{
+	struct refusal refusal;
+
+	refusal_set(&refusal, reason, detail);
+	session_dismiss_in_words(s, &refusal);
 }
 
 /* --- the login --- */
@@ -238,7 +244,6 @@ static int refuse_account(const struct session *s, const struct config_user *use
 static void dismiss_unknown_database(struct session *s)
 {
 	struct refusal refusal;
-	struct output *to_client = &s->owner->host.space->to_client;
 	struct buf text = {0};
 
 	refusal_set(&refusal, REASON_UNKNOWN_DATABASE, NULL);
@@ -247,11 +252,7 @@ static void dismiss_unknown_database(struct session *s)
 	if (!text.failed)
 		text_copy(refusal.text, sizeof(refusal.text), (char *)text.data);
 	buf_clear(&text);
-	s->front->protocol->front_refuse(s->front, &refusal, true, to_client);
-	if (stream_send(&s->stream, to_client) != 0)
-		session_close(s, REASON_UNKNOWN_DATABASE);
-	else
-		session_end(s, REASON_UNKNOWN_DATABASE);
+	session_dismiss_in_words(s, &refusal);
 }
 
 /* A client that names no database means the only one that it may use. */
