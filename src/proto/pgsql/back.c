@@ -250,6 +250,24 @@ static enum back_verdict handle_error(struct answer *a)
 	return BACK_MORE;
 }
 
+/* In a crash and in an immediate shutdown the server says goodbye with a warning, and hangs up. */
+static enum back_verdict handle_notice(struct answer *a)
+{
+	struct pg_back *back = a->back;
+	struct pg_report report;
+
+	pg_report_read(a->content, a->content_len, &report);
+	if (text_starts_with(report.sqlstate, "57P")) {
+		quote_report(&report, REASON_SERVER_LOST, &back->base.last_words);
+		back->base.has_last_words = true;
+	}
+	if (a->front && !swallowed(a))
+		pass_on(a);
+	else
+		swallow(a);
+	return BACK_MORE;
+}
+
 static enum back_verdict handle_ready(struct answer *a)
 {
 	struct pg_back *back = a->back;
@@ -386,7 +404,7 @@ static enum back_verdict handle_empty(struct answer *a)
 /* Messages whose content matters have to be there whole. */
 static bool is_looked_into(uint8_t type)
 {
-	return type == 'C' || type == 'Z' || type == 'E' || type == 'S';
+	return type == 'C' || type == 'Z' || type == 'E' || type == 'S' || type == 'N';
 }
 
 static enum back_verdict one_message(struct answer *a)
@@ -425,11 +443,7 @@ static enum back_verdict one_message(struct answer *a)
 			swallow(a);
 		return BACK_MORE;
 	case 'N':
-		if (a->front && !swallowed(a))
-			pass_on(a);
-		else
-			swallow(a);
-		return BACK_MORE;
+		return handle_notice(a);
 	case 'D':
 	case 'd':
 	case 'c':
