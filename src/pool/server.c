@@ -18,8 +18,10 @@
 #define HOLDING_TIME  (30 * USEC_PER_SEC)
 #define CLOSING_TIME  (2 * USEC_PER_SEC)
 
-/* The first pause before a cancel is repeated; each one is twice as long. */
-#define CANCEL_PAUSE (50 * USEC_PER_MSEC)
+/* The first pause before a cancel is repeated; each one is twice as long. After a statement has
+ * ended, the next one of the same client is not given as long. */
+#define CANCEL_PAUSE      (50 * USEC_PER_MSEC)
+#define CANCEL_PAUSE_NEXT (5 * USEC_PER_MSEC)
 
 static struct output *to_server(const struct server *server)
 {
@@ -193,7 +195,7 @@ static void clean_step(struct server *server)
 
 	if (!back->at_rest || server->n_cancels)
 		return;
-	server->cancel_again = 0;
+	server->cancel_again = server->cancel_pause = 0;
 	if ((pool->limits.pool_reset_on_return || back->in_transaction) &&
 		pool->protocol->back_clean(back, false, to_server(server)))
 		send_or_close(server);
@@ -235,10 +237,11 @@ void server_hold(struct server *server)
 	move_for(server, SERVER_HELD, HOLDING_TIME);
 }
 
-/* A cancel that overtakes its statement finds the server idle, and does nothing: it is repeated. */
+/* A cancel that overtakes its statement finds the server idle, and does nothing; and one ends but
+ * one of a row of statements: it is repeated. */
 static void plan_to_insist(struct server *server)
 {
-	if (server->back->at_rest)
+	if (server->back->at_rest || server->n_cancels || !server->cancel_pause)
 		return;
 	server->cancel_again = clock_usec() + server->cancel_pause;
 	server->cancel_pause *= 2;
@@ -324,6 +327,15 @@ static void died(struct server *server)
 	pool_close(server->pool, server, REASON_SERVER_DEAD);
 }
 
+static void cleaning_went_on(struct server *server)
+{
+	if (server->cancel_pause) {
+		server->cancel_pause = CANCEL_PAUSE_NEXT;
+		plan_to_insist(server);
+	}
+	clean_step(server);
+}
+
 static void read_goodbye(struct server *server)
 {
 	struct workspace *space = server->pool->owner->host.space;
@@ -356,7 +368,7 @@ static void on_readable(struct stream *stream, void *arg)
 		stream_send(&server->stream, to_server(server)) != 0)
 		died(server);
 	else if (server->state == SERVER_CLEANING)
-		clean_step(server);
+		cleaning_went_on(server);
 	else if (server->state == SERVER_TESTING && server->back->at_rest)
 		pool_release(server->pool, server);
 }
