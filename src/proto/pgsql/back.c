@@ -122,6 +122,14 @@ static void undo(struct answer *a, struct expectation *e)
 	}
 }
 
+void back_disown(struct pg_back *back, struct pg_front *front)
+{
+	struct answer a = {.back = back, .front = front};
+
+	for (size_t i = 0; i < back->expected.len; i++)
+		undo(&a, expectations_at(&back->expected, i));
+}
+
 /* An error: the server skips everything up to the next Sync, if it was an extended message. */
 static void skip_to_sync(struct answer *a)
 {

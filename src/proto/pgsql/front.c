@@ -974,7 +974,8 @@ void relay_refuse(struct pg_front *front, const struct refusal *refusal, struct 
 }
 
 /* The answers that were outstanding will not come: each request is answered with the error, so that
- * the client's count of ReadyForQuery is right. */
+ * the client's count of ReadyForQuery is right. The connection still expects them, since it may be
+ * drained. */
 void relay_server_lost(struct pg_front *front, struct pg_back *back, const struct refusal *refusal,
 	struct output *to_client)
 {
@@ -982,8 +983,8 @@ void relay_server_lost(struct pg_front *front, struct pg_back *back, const struc
 	uint8_t status = front->base.failed_transaction ? 'E' : 'I';
 	bool told = back->erred;
 
-	for (; back->expected.len; expectations_pop(&back->expected)) {
-		const struct expectation *item = expectations_first(&back->expected);
+	for (size_t i = 0; i < back->expected.len; i++) {
+		const struct expectation *item = expectations_at(&back->expected, i);
 		bool ends = item->kind == EXPECT_QUERY || item->kind == EXPECT_SYNC ||
 			    item->kind == EXPECT_FUNCTION;
 		if (!ends || item->own)
@@ -991,7 +992,7 @@ void relay_server_lost(struct pg_front *front, struct pg_back *back, const struc
 		if (!told)
 			pg_send_refusal(to_client, refusal, false);
 		told = false;
-		if (front->forwarding && back->expected.len == 1) {
+		if (front->forwarding && i + 1 == back->expected.len) {
 			front->drop_is_query = true;
 			break;
 		}
@@ -999,6 +1000,7 @@ void relay_server_lost(struct pg_front *front, struct pg_back *back, const struc
 	}
 	if (open)
 		pg_send_refusal(to_client, refusal, false);
+	back_disown(back, front);
 	front->skipping = back->batch_open || back->failing;
 	front->dropping = front->forwarding;
 	front->forwarding = 0;

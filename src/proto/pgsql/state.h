@@ -212,6 +212,10 @@ enum front_verdict front_end(
 enum back_verdict relay_from_server(
 	struct pg_back *back, struct pg_front *front, struct input *in, struct output *to_client);
 
+/* The client has been told that what it awaits has failed: what was written down for it about those
+ * messages is not so. */
+void back_disown(struct pg_back *back, struct pg_front *front);
+
 /* Sends weir's own Query; its answer is swallowed. */
 void back_own_query(struct pg_back *back, const char *sql, struct output *to_server);
 
