@@ -92,7 +92,9 @@ struct front {
 struct back {
 	const struct protocol *protocol;
 	uint32_t process_id; /* the server's own id for the connection */
-	bool at_rest;        /* nothing is on its way in either direction */
+	bool answered; /* a request was answered, and others are under way; the session takes it
+			  back */
+	bool at_rest;  /* nothing is on its way in either direction */
 	bool in_transaction; /* as of the last answer */
 	bool failed;         /* ... and that transaction can only be rolled back */
 	bool mid_message;    /* towards the client: a message was forwarded in part */

@@ -74,10 +74,16 @@ static void keep_statistics(struct session *s)
 /* The times of queries and transactions, and when they began. */
 static void note_progress(struct session *s)
 {
-	const struct back *back = s->server->back;
+	struct back *back = s->server->back;
 	struct pool_counters *total = &pool_stats(s->pool)->total;
 	bool open = !back->at_rest;
 
+	/* In a pipeline each request has its own time. */
+	if (back->answered && open && s->request_open) {
+		s->request_since = clock_usec();
+		s->cancelled = false;
+	}
+	back->answered = false;
 	if (open == s->request_open && back->in_transaction == (s->transaction_since != 0))
 		return;
 	usec_t now = clock_usec();

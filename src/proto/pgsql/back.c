@@ -294,6 +294,7 @@ static enum back_verdict handle_ready(struct answer *a)
 	back->copy_in = false;
 	pass_on_or_swallow(a);
 	pop(back);
+	back->base.answered |= !own;
 	if (!own && a->front) {
 		effects_ready(a->front, back);
 		back->base.n_transactions += back->status == 'I';
