@@ -306,6 +306,9 @@ void effects_ready(struct pg_front *front, struct pg_back *back)
 	front->statement_index = 0;
 	if (settings_count(front->resets))
 		apply_resets(front);
-	if (back->status == 'I')
-		settle_both(front, back, !back->erred);
+	if (back->status != 'I')
+		return;
+	settle_both(front, back, !back->erred);
+	if (front->reported_before != front->settings.reported)
+		settings_replace(&front->reported_before, front->settings.reported);
 }

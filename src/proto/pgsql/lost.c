@@ -45,13 +45,36 @@ static void refuse(struct pg_front *front, struct output *to_client)
 	pg_send_buf(to_client, &b);
 }
 
-static void end_transaction(struct pg_front *front)
+/* What a rollback undoes, the server would report. */
+static void restore_reported(struct pg_front *front, struct output *to_client)
+{
+	const struct settings *before = front->reported_before;
+
+	for (size_t i = 0; i < settings_count(before); i++) {
+		const char *name = settings_name(before, i), *value = settings_value(before, i);
+		const char *now = settings_get(front->settings.reported, name);
+		struct buf b = {0};
+		if (now && strcmp(now, value) == 0)
+			continue;
+		size_t offset = pg_begin(&b, 'S');
+		buf_cstr(&b, name);
+		buf_cstr(&b, value);
+		pg_end(&b, offset);
+		pg_send_buf(to_client, &b);
+	}
+	settings_replace(&front->settings.reported, before);
+}
+
+static void end_transaction(struct pg_front *front, struct output *to_client)
 {
 	front->base.failed_transaction = false;
 	front->rolling_back = false;
 	free(front->base.lost);
 	front->base.lost = NULL;
 	settings_replace(&front->settings.extra, front->settings.extra_before);
+	pg_send_text(to_client, 'C', "ROLLBACK");
+	if (front->settings.reported != front->reported_before)
+		restore_reported(front, to_client);
 }
 
 /* An extended message that does not lead to the end of the transaction. */
@@ -64,8 +87,7 @@ static void refuse_extended(struct pg_front *front, struct output *to_client)
 static bool query(struct pg_front *front, const char *sql, size_t len, struct output *to_client)
 {
 	if (ends_transaction(sql, len)) {
-		end_transaction(front);
-		pg_send_text(to_client, 'C', "ROLLBACK");
+		end_transaction(front, to_client);
 		pg_send_ready(to_client, 'I');
 		return true;
 	}
@@ -113,8 +135,7 @@ static void extended(
 		pg_send_empty(to_client, 'n');
 		return;
 	} else if (type == 'E' && front->rolling_back) {
-		end_transaction(front);
-		pg_send_text(to_client, 'C', "ROLLBACK");
+		end_transaction(front, to_client);
 		return;
 	}
 	refuse_extended(front, to_client);

@@ -83,6 +83,7 @@ static void front_free(struct front *base)
 	settings_unref(front->resets);
 	settings_unref(front->startup_extra);
 	settings_unref(front->startup_reported);
+	settings_unref(front->reported_before);
 	session_settings_clear(&front->settings);
 	client_statements_clear(&front->statements);
 	statement_unref(front->bound);

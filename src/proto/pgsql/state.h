@@ -81,6 +81,8 @@ struct pg_front {
 	const struct settings *startup;       /* as given: name -> value */
 	const struct settings *startup_extra; /* ... those not reported, as in session_settings */
 	const struct settings *startup_reported; /* what was reported at the welcome */
+	const struct settings *reported_before;  /* what was reported outside a transaction, for one
+						    that is lost */
 	const struct settings *resets; /* reported ones that the present statements have reset */
 	struct session_settings settings;
 	bool asked_settings; /* the server was asked to take what the client asked for at startup */

@@ -152,6 +152,7 @@ static enum front_verdict greet(
 	pg_send_buf(to_client, &b);
 	pg_send_ready(to_client, 'I');
 	settings_replace(&front->startup_reported, front->settings.reported);
+	settings_replace(&front->reported_before, front->settings.reported);
 	settings_replace(&front->startup_extra, front->settings.extra);
 	settings_replace(&front->settings.extra_before, front->settings.extra);
 	front->phase = PHASE_READY;
