@@ -267,16 +267,19 @@ void effects_command(struct pg_front *front, struct pg_back *back, const char *t
 	const struct expectation *e = expectations_first(&back->expected);
 	unsigned index = e->kind == EXPECT_QUERY ? front->statement_index++ : 0;
 	const struct scan *scan = e->effectful ? front->effects : NULL;
+	bool to_savepoint = false;
 
 	for (unsigned i = 0; scan && i < scan->n_effects; i++) {
-		if (scan->effects[i].statement == index)
-			apply(front, back, &scan->effects[i]);
+		if (scan->effects[i].statement != index)
+			continue;
+		apply(front, back, &scan->effects[i]);
+		to_savepoint |= scan->effects[i].kind == EFFECT_ROLLBACK_TO;
 	}
 	if (scan && scan->overflow)
 		pin_add(back, PIN_SETTINGS, NULL);
 	if (strcmp(tag, "COMMIT") == 0)
 		settle_both(front, back, true);
-	else if (strcmp(tag, "ROLLBACK") == 0 && !(scan && scan->n_effects))
+	else if (strcmp(tag, "ROLLBACK") == 0 && !to_savepoint)
 		settle_both(front, back, false);
 }
 
