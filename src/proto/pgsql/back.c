@@ -202,16 +202,38 @@ static void quote_report(const struct pg_report *report, enum reason reason, str
 	text_copy(ret->text, sizeof(ret->text), report->text);
 }
 
+/* The client has been told: what it calls by that name is another statement from now on. */
+static void renew(struct pg_front *front, struct statement *old)
+{
+	struct map_node *node;
+
+	for (node = map_next(&front->statements, NULL); node;
+		node = map_next(&front->statements, node)) {
+		struct client_statement *cs = container_of(node, struct client_statement, node);
+		if (cs->statement != old)
+			continue;
+		struct statement *fresh =
+			statement_get(&front->worker->statements, old->body, old->len);
+		if (!fresh)
+			return;
+		cs->statement = fresh;
+		statement_unref(old);
+	}
+}
+
 /* Its plan does not fit the tables any more: everyone who prepares it from now on gets a new one.
  */
-static void supersede(struct pg_back *back, const struct pg_report *report)
+static void supersede(struct answer *a, const struct pg_report *report)
 {
-	struct expectation *e = first(back);
+	struct expectation *e = first(a->back);
 
 	if (!e || !e->statement || strcmp(report->sqlstate, "0A000") != 0)
 		return;
-	if (e->kind == EXPECT_BIND || e->kind == EXPECT_EXECUTE)
-		statement_supersede(e->statement);
+	if (e->kind != EXPECT_BIND && e->kind != EXPECT_EXECUTE)
+		return;
+	statement_supersede(e->statement);
+	if (a->front)
+		renew(a->front, e->statement);
 }
 
 static enum back_verdict handle_error(struct answer *a)
@@ -225,7 +247,7 @@ static enum back_verdict handle_error(struct answer *a)
 		back->base.has_last_words = true;
 		return BACK_BROKEN;
 	}
-	supersede(back, &report);
+	supersede(a, &report);
 	const struct expectation *e = first(back);
 	if (e && e->own && e->kind == EXPECT_QUERY) {
 		quote_report(&report, REASON_SERVER_LOST, &back->own_report);
