@@ -30,6 +30,7 @@ enum expect_kind {
 struct expectation {
 	enum expect_kind kind;
 	bool own;                    /* asked by weir: the answer is swallowed */
+	bool for_flush;              /* SYNC in place of the client's Flush */
 	bool effectful;              /* the client's, and the scan in front->effects is about it */
 	struct statement *statement; /* PARSE, CLOSE under weir's name; BIND; a reference */
 	struct client_statement *client; /* PARSE, LOCAL_PARSE: the name given; a reference */

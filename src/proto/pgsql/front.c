@@ -191,7 +191,7 @@ static void own_sync(struct pass *p)
 {
 	pg_send_empty(p->to_server, 'S');
 	push(p, (struct expectation){.kind = EXPECT_SYNC, .own = true});
-	p->back->batch_open = false;
+	p->back->batch_open = p->back->batch_binds = false;
 }
 
 /* Closes what is least recently used, if there are too many. */
@@ -355,7 +355,7 @@ static struct step handle_query(struct pass *p)
 	}
 	push(p, (struct expectation){.kind = EXPECT_QUERY, .effectful = effects != NULL});
 	p->back->unnamed_number = 0;
-	p->back->batch_open = false;
+	p->back->batch_open = p->back->batch_binds = false;
 	p->back->base.n_queries++;
 	forward_from(p, 0);
 	if (effects)
@@ -597,7 +597,7 @@ static struct step handle_bind(struct pass *p)
 	const struct scan *effects = effects_of(p->front, cs ? cs->statement : NULL);
 	if (!is_whole(p) && p->h.total <= LOOK_MAX && has_parameters(effects))
 		return STEP_STOP(FRONT_MORE);
-	p->back->batch_open = true;
+	p->back->batch_open = p->back->batch_binds = true;
 	p->back->base.n_binds++;
 	if (!name_len && !ensure_unnamed(p))
 		return out_of_memory(p);
@@ -703,7 +703,7 @@ static struct step handle_execute(struct pass *p)
 			return violation(p, "the name in an Execute message is too long");
 		return STEP_STOP(FRONT_MORE);
 	}
-	p->back->batch_open = true;
+	p->back->batch_open = p->back->batch_binds = true;
 	p->back->base.n_queries++;
 	for (unsigned i = 0; effects && i < effects->n_effects && !front->session_mode; i++) {
 		const struct effect *effect = &effects->effects[i];
@@ -732,11 +732,31 @@ static struct step handle_sync(struct pass *p)
 	/* In copy-in mode the server ignores it, and answers only the one behind CopyDone. */
 	if (!p->back->copy_in) {
 		push(p, (struct expectation){.kind = EXPECT_SYNC});
-		p->back->batch_open = p->back->failing = false;
+		p->back->batch_open = p->back->batch_binds = p->back->failing = false;
 	}
 	forward_from(p, 0);
 	if (!p->back->copy_in)
 		take_name_back(p);
+	return STEP_ON;
+}
+
+/* Parse, Describe, Flush is how some drivers prepare, and then they may be silent for long. Nothing
+ * was executed, so that a Sync in place of the Flush changes nothing, and the server connection is
+ * free. What the client sends next waits for the answers: after an error it is to be skipped. */
+static struct step handle_flush(struct pass *p)
+{
+	struct pg_back *back = p->back;
+	bool last = p->in->len == p->h.total;
+
+	if (!last || !back->batch_open || back->batch_binds || back->copy_in ||
+		back->status != 'I' || p->front->session_mode) {
+		forward_from(p, 0);
+		return STEP_ON;
+	}
+	input_skip(p->in, p->h.total);
+	own_sync(p);
+	expectations_at(&back->expected, back->expected.len - 1)->for_flush = true;
+	p->front->barrier = true;
 	return STEP_ON;
 }
 
@@ -802,8 +822,7 @@ static struct step with_server(struct pass *p)
 	case 'S':
 		return handle_sync(p);
 	case 'H':
-		forward_from(p, 0);
-		return STEP_ON;
+		return handle_flush(p);
 	case 'F':
 		push(p, (struct expectation){.kind = EXPECT_FUNCTION});
 		back->base.n_queries++;

@@ -150,6 +150,7 @@ struct pg_back {
 	size_t forwarding; /* bytes of a message still to be passed on */
 	size_t dropping;   /* ... to be swallowed */
 	bool batch_open;   /* extended messages since the last Sync */
+	bool batch_binds;  /* ... and a Bind or Execute among them */
 	bool failing;      /* the server skips to the next Sync */
 	bool erred;        /* an error since the last ReadyForQuery */
 	size_t awaited;    /* bytes of the client's message still to come: passed on in part */
