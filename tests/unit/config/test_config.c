@@ -541,9 +541,23 @@ static void sample_reads_back_as_the_defaults(void **state)
 	buf_clear(&diff);
 }
 
-static void every_option_prints_what_it_reads(void **state)
+static void the_usual_mysql_port_is_for_mysql_databases(void **state)
 {
 	struct config *config = read_good(DB);
+
+	assert_int_equal(config->listen_mysql.n_items, 0);
+	config_free(config);
+	config = read_good("[weir]\nlisten_mysql = 127.0.0.1:7000\n" DB);
+	assert_int_equal(config->listen_mysql.n_items, 1);
+	config_free(config);
+	config = read_good("[database d]\nurl = mysql://u:p@h/d\n");
+	assert_int_equal(config->listen_mysql.n_items, 1);
+	config_free(config);
+}
+
+static void every_option_prints_what_it_reads(void **state)
+{
+	struct config *config = read_good(DB "[database shop]\nurl = mysql://u:p@h/shop\n");
 
 	for (size_t i = 0; i < n_options; i++) {
 		const struct option_row *row = &options[i];
@@ -646,6 +660,7 @@ int main(void)
 		cmocka_unit_test(diff_says_what_becomes_of_users),
 		cmocka_unit_test(totals_add_up_per_server),
 		cmocka_unit_test(sample_reads_back_as_the_defaults),
+		cmocka_unit_test(the_usual_mysql_port_is_for_mysql_databases),
 		cmocka_unit_test(every_option_prints_what_it_reads),
 		cmocka_unit_test(urls_make_a_configuration),
 		cmocka_unit_test(bad_urls_are_refused_without_their_password),
