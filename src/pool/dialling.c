@@ -69,7 +69,9 @@ static void open_dialled(const struct dial *dial, struct dialled *dialled)
 	 */
 	shard_dialled(pool);
 	pool->n_dialling--;
-	pool_release(pool, server);
+	/* After a reload to smaller limits the ledger may have had it closed as one too many. */
+	if (server->state == SERVER_IDLE)
+		pool_release(pool, server);
 	pool_ask(pool);
 }
 

@@ -918,6 +918,27 @@ static void smaller_limits_close_idle_connections_now_and_others_when_released(v
 	world_end();
 }
 
+static void smaller_limits_hold_for_what_is_being_dialled(void **state)
+{
+	struct config_pool less = world_limits(1, 0);
+
+	begin(3, 0);
+	client_ask('a');
+	client_ask('b');
+	client_ask('c');
+	world_turn();
+	assert_int_equal(world.n_dials, 3);
+	world_reload(&less);
+	world_settle();
+	assert_int_equal(world_n_open(), 1);
+	assert_string_equal(world.served, "a");
+	client_release('a');
+	world_settle();
+	assert_true(client_has('b'));
+	assert_int_equal(world_n_open(), 1);
+	world_end();
+}
+
 static void greater_limits_serve_those_who_wait(void **state)
 {
 	struct config_pool more = world_limits(2, 1);
@@ -1063,6 +1084,7 @@ int main(void)
 		cmocka_unit_test(reconnect_closes_idle_ones_now_and_others_when_released),
 		cmocka_unit_test(
 			smaller_limits_close_idle_connections_now_and_others_when_released),
+		cmocka_unit_test(smaller_limits_hold_for_what_is_being_dialled),
 		cmocka_unit_test(greater_limits_serve_those_who_wait),
 		cmocka_unit_test(database_taken_out_of_the_configuration_refuses_its_waiters),
 		cmocka_unit_test(database_that_moved_is_dialled_at_its_new_place),
