@@ -142,6 +142,9 @@ void pool_tend_soon(struct pool *pool);
 /* The timer shall fire at `moment` at the latest. */
 void pool_wake_at(struct pool *pool, usec_t moment);
 
+/* Idle connections that nobody here lacks go to the shards where someone waits. */
+void pool_serve_wishes(struct pool *pool);
+
 /* Asks for as many permissions as there are waiters that nothing is on its way for. */
 void pool_ask(struct pool *pool);
 
@@ -243,7 +246,7 @@ void shard_tell_full(struct pool *pool, unsigned shard);
 /* Tells the other shards that `shard` waits since then. */
 void shard_tell_wish(struct pool *pool, unsigned shard, usec_t since);
 
-/* Sends an idle connection to another shard. False: it could not be moved, and stays. */
+/* Sends a connection at rest to another shard. False: it could not be moved, and stays. */
 MUST_USE bool shard_send_server(struct pool *pool, struct server *server, unsigned shard);
 
 /* The shard whose wish is older than `since`, or -1. */

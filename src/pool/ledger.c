@@ -35,11 +35,13 @@ static unsigned min_size(const struct pool *pool)
 	return smaller((unsigned)pool->limits.min_size, budget(pool));
 }
 
-/* How many there will be when those that are too many are gone. */
+/* How many there will be when those that are too many are gone. Connections that a shard may let go
+ * can end in another way before it hears that: until it says so, more are let go than there are. */
 static unsigned n_staying(const struct pool *pool)
 {
-	CHECK(pool->ledger.n_let_go <= pool->ledger.n_permits);
-	return pool->ledger.n_permits - pool->ledger.n_let_go;
+	const struct ledger *ledger = &pool->ledger;
+
+	return ledger->n_permits > ledger->n_let_go ? ledger->n_permits - ledger->n_let_go : 0;
 }
 
 static bool is_alone(const struct pool *pool)
@@ -115,6 +117,18 @@ static void tell_askers(struct pool *pool)
 	for (unsigned i = 0; i < pool->owner->host.n_shards; i++) {
 		if (pool->ledger.asks[i].n)
 			tell_trouble(pool, i);
+	}
+}
+
+/* A shard that has closed a connection for another one's wish has forgotten that, and the
+ * permission may have gone to an older one. */
+static void repeat_wishes(struct pool *pool)
+{
+	unsigned n_shards = pool->owner->host.n_shards;
+
+	for (unsigned i = 0; n_shards > 1 && i < n_shards; i++) {
+		if (pool->ledger.asks[i].n)
+			shard_tell_wish(pool, i, pool->ledger.asks[i].since);
 	}
 }
 
@@ -198,6 +212,7 @@ void ledger_returned(struct pool *pool, enum permit_end end)
 		break;
 	}
 	ledger_serve(pool);
+	repeat_wishes(pool);
 	/* With the last living connection went the hope of those that wait. */
 	if (ledger->delay && is_alone(pool))
 		tell_askers(pool);

@@ -90,13 +90,25 @@ static struct waiter *oldest_of(const struct pool *pool, unsigned flavour)
 	return NULL;
 }
 
+/* To another shard, where someone waits. What cannot be moved is closed, so that it can open one.
+ */
+static void send_off(struct pool *pool, struct server *server, unsigned shard)
+{
+	if (shard_send_server(pool, server, shard))
+		return;
+	pool->wishes[shard].open = false;
+	pool_close(pool, server, REASON_SERVER_DIRTY);
+}
+
 void pool_give(struct pool *pool, struct server *server)
 {
 	struct waiter *w = list_first(&pool->waiters, struct waiter, link);
 	int shard = shard_oldest_wish(pool, w ? w->since : USEC_NEVER);
 
-	if (shard >= 0 && shard_send_server(pool, server, (unsigned)shard))
+	if (shard >= 0) {
+		send_off(pool, server, (unsigned)shard);
 		return;
+	}
 	if (w && w->flavour != server->flavour) {
 		/* It cannot use this one: the place is for a connection that it can use, unless
 		 * that is on its way. */
@@ -116,7 +128,7 @@ void pool_take_over(struct pool *pool, struct server *server)
 {
 	usec_t now = clock_usec();
 
-	if (server->retired || pool->paused)
+	if (server->retired || pool->paused || pool->n_to_close)
 		pool_close(pool, server, REASON_SERVER_RECONNECT);
 	else if (server_old_at(server) <= now)
 		pool_close(pool, server, REASON_SERVER_OLD);
@@ -173,6 +185,17 @@ static struct server *pick(struct pool *pool, unsigned flavour, usec_t now)
 static bool lacks_server(const struct pool *pool)
 {
 	return !pool->paused && pool->n_waiting > pool->n_servers[SERVER_TESTING];
+}
+
+void pool_serve_wishes(struct pool *pool)
+{
+	struct server *server;
+	int shard;
+
+	while (!pool->paused && !lacks_server(pool) &&
+		(server = list_first(&pool->servers[SERVER_IDLE], struct server, link)) &&
+		(shard = shard_oldest_wish(pool, USEC_NEVER)) >= 0)
+		send_off(pool, server, (unsigned)shard);
 }
 
 void pool_ask(struct pool *pool)
@@ -329,6 +352,7 @@ void pool_tend(void *arg)
 		while (lacks_server(pool) && (w = next_servable(pool, now, &server)))
 			serve(pool, w, server);
 	} while (n_tested < pool->n_servers[SERVER_TESTING]);
+	pool_serve_wishes(pool);
 	pool_refuse_hopeless(pool, now);
 	if (pool_is_home(pool))
 		ledger_serve(pool);

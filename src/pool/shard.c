@@ -85,11 +85,7 @@ static void take_wish(struct pool *pool, unsigned from, usec_t since)
 	if (from == pool->owner->host.shard)
 		return;
 	pool->wishes[from] = (struct wish){.open = true, .since = since};
-	struct server *idle = list_first(&pool->servers[SERVER_IDLE], struct server, link);
-	if (!idle || pool->n_waiting || pool->paused)
-		return;
-	bool was_sent = shard_send_server(pool, idle, from);
-	(void)was_sent; /* if not, the wish stays open */
+	pool_serve_wishes(pool);
 }
 
 static void take_withdrawal(struct pool *pool, unsigned from)

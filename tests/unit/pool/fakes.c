@@ -9,13 +9,9 @@
 
 #include "util/random.h"
 
-#define FIRST_FD   1000000
-#define TIMERS_MAX 64
+#define FIRST_FD 1000000
 
 struct world world;
-
-static struct timer *timers[TIMERS_MAX];
-static unsigned n_timers;
 
 static bool push(char *text, size_t size, char letter)
 {
@@ -118,8 +114,8 @@ void timer_init(struct timer *t, struct loop *loop, timer_fn fn, void *arg)
 	t->fn = fn;
 	t->arg = arg;
 	t->due = t->armed = USEC_NEVER;
-	assert_true(n_timers < TIMERS_MAX);
-	timers[n_timers++] = t;
+	assert_true(world.n_timers < TIMERS_MAX);
+	world.timers[world.n_timers++] = t;
 }
 
 void timer_set(struct timer *t, usec_t moment)
@@ -130,9 +126,9 @@ void timer_set(struct timer *t, usec_t moment)
 void timer_clear(struct timer *t)
 {
 	t->due = USEC_NEVER;
-	for (unsigned i = 0; i < n_timers; i++) {
-		if (timers[i] == t)
-			timers[i] = timers[--n_timers];
+	for (unsigned i = 0; i < world.n_timers; i++) {
+		if (world.timers[i] == t)
+			world.timers[i] = world.timers[--world.n_timers];
 	}
 }
 
@@ -176,17 +172,17 @@ usec_t world_next_timer(void)
 {
 	usec_t next = USEC_NEVER;
 
-	for (unsigned i = 0; i < n_timers; i++) {
-		if (timers[i]->due < next)
-			next = timers[i]->due;
+	for (unsigned i = 0; i < world.n_timers; i++) {
+		if (world.timers[i]->due < next)
+			next = world.timers[i]->due;
 	}
 	return next;
 }
 
 bool world_fire(unsigned shard)
 {
-	for (unsigned i = 0; i < n_timers; i++) {
-		struct timer *t = timers[i];
+	for (unsigned i = 0; i < world.n_timers; i++) {
+		struct timer *t = world.timers[i];
 		if (t->loop != world.loops[shard] || t->due > world.now)
 			continue;
 		t->due = USEC_NEVER;

@@ -1,13 +1,17 @@
 /* A world of shards that share a pool, from begin to end, and its clients. */
 #include "world.h"
 
+#define TURNS_MAX 10000
+
 /* --- several things --- */
 
 void world_turn(void)
 {
 	bool again = true;
 
-	while (again) {
+	for (unsigned n = 0; again; n++) {
+		/* It comes to an end. */
+		assert_true(n < TURNS_MAX);
 		again = false;
 		for (unsigned i = 0; i < world.n_shards; i++) {
 			again |= world_deliver(i);
@@ -40,7 +44,8 @@ void world_settle(void)
 {
 	bool again = true;
 
-	while (again) {
+	for (unsigned n = 0; again; n++) {
+		assert_true(n < TURNS_MAX);
 		world_turn();
 		again = world.n_dials || world.n_cancels;
 		if (world.n_dials)

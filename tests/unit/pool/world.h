@@ -20,6 +20,7 @@
 #define PEERS_MAX   256
 #define JOBS_MAX    64
 #define CLIENTS_MAX 64
+#define TIMERS_MAX  16
 
 struct peer {
 	int fd;
@@ -68,6 +69,8 @@ struct world {
 	struct mailbox *mailboxes[SHARDS_MAX];
 	struct config *configs[8]; /* all that were ever used */
 	unsigned n_configs;
+	struct timer *timers[TIMERS_MAX];
+	unsigned n_timers;
 	struct peer peers[PEERS_MAX];
 	unsigned n_opened;
 	struct dial_job dials[JOBS_MAX];
