@@ -73,6 +73,9 @@ static void open_dialled(const struct dial *dial, struct dialled *dialled)
 	if (server->state == SERVER_IDLE)
 		pool_release(pool, server);
 	pool_ask(pool);
+	/* Someone else may wait who can use neither this one nor what is idle. */
+	if (pool->n_waiting)
+		pool_tend_soon(pool);
 }
 
 static void dial_ended(struct message *message, void *arg)

@@ -141,9 +141,9 @@ void ledger_ask(struct pool *pool, unsigned shard, unsigned n, usec_t since)
 	ledger_serve(pool);
 	if (!ask->n)
 		return;
-	if (pool->ledger.delay)
+	if (pool->ledger.delay && n)
 		tell_trouble(pool, shard);
-	else if (pool->ledger.n_permits >= budget(pool))
+	if (pool->ledger.n_permits >= budget(pool))
 		shard_tell_full(pool, shard);
 	/* No permission to be had now: someone else may have a connection to spare. */
 	if (pool->owner->host.n_shards > 1)

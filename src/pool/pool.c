@@ -334,9 +334,22 @@ void pool_told_full(struct pool *pool)
 {
 	struct server *unused = list_last(&pool->servers[SERVER_IDLE], struct server, link);
 
-	/* What is idle although someone waits is of a flavour that nobody who waits can use. */
-	if (unused && lacks_server(pool) && !oldest_of(pool, unused->flavour))
+	/* What is idle although someone waits is of a flavour that nobody who waits can use. One at
+	 * a time makes room. */
+	if (unused && lacks_server(pool) && !pool->n_servers[SERVER_CLOSING] &&
+		!oldest_of(pool, unused->flavour))
 		pool_close(pool, unused, REASON_SERVER_FLAVOUR);
+}
+
+/* What was asked for does not come, and what is idle is of no use to who waits: the ledger knows
+ * whether it is in the way. */
+static void ask_for_room(struct pool *pool)
+{
+	const struct waiter *oldest = list_first(&pool->waiters, struct waiter, link);
+
+	if (oldest && pool->n_asked && lacks_server(pool) &&
+		!list_empty(&pool->servers[SERVER_IDLE]))
+		shard_ask(pool, 0, oldest->since);
 }
 
 void pool_tend(void *arg)
@@ -352,6 +365,7 @@ void pool_tend(void *arg)
 		while (lacks_server(pool) && (w = next_servable(pool, now, &server)))
 			serve(pool, w, server);
 	} while (n_tested < pool->n_servers[SERVER_TESTING]);
+	ask_for_room(pool);
 	pool_serve_wishes(pool);
 	pool_refuse_hopeless(pool, now);
 	if (pool_is_home(pool))

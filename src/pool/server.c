@@ -143,6 +143,8 @@ void server_hang_up(struct server *server)
 	stream_close(&server->stream);
 	server_gone(server);
 	shard_return(server->pool, server->let_go ? PERMIT_LET_GO : PERMIT_CLOSED);
+	if (server->pool->n_waiting)
+		pool_tend_soon(server->pool);
 }
 
 void server_destroy(struct server *server)

@@ -537,6 +537,14 @@ static void three_shards_live_through_anything(void **state)
 		live_through(3, 1, seed, 4000);
 }
 
+static void flavours_live_through_anything_together(void **state)
+{
+	for (unsigned seed = 1; seed <= 20; seed++)
+		live_through(1, 2, seed, 4000);
+	for (unsigned seed = 1; seed <= 20; seed++)
+		live_through(3, 3, seed, 4000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -553,6 +561,7 @@ int main(void)
 		cmocka_unit_test(connections_die_while_they_are_let_go),
 		cmocka_unit_test(one_shard_lives_through_anything),
 		cmocka_unit_test(three_shards_live_through_anything),
+		cmocka_unit_test(flavours_live_through_anything_together),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
