@@ -206,15 +206,6 @@ static const struct result_column pins_columns[] = {COLUMN("database", TEXT), CO
 	COLUMN("client_id", INT4), COLUMN("client_addr", TEXT), COLUMN("application_name", TEXT),
 	COLUMN("server_pid", INT4)};
 
-static const char *holder_state(const struct server *server)
-{
-	if (!server->back->at_rest)
-		return "running";
-	return server->back->in_transaction ? "idle in transaction"
-	       : server->back->pin          ? "pinned"
-					    : "idle";
-}
-
 static void collect_holder(void *arg, struct server *server)
 {
 	struct result *r = arg;
@@ -227,7 +218,7 @@ static void collect_holder(void *arg, struct server *server)
 	session_describe(server->holder, &info);
 	result_text(r, pool_database_name(server->pool));
 	result_text(r, info.user);
-	result_text(r, holder_state(server));
+	result_text(r, server_use_name(server));
 	result_int(r, clock_usec() - server->lent_since);
 	result_text(r, server->back->pin);
 	result_int(r, info.id);

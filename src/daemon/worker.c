@@ -46,6 +46,11 @@ static void on_console(void *arg, uint32_t session_id, unsigned access, const ch
 	console_run(w->console, session_id, access, command);
 }
 
+static void describe_holder(const void *holder, char *ret_text, size_t size)
+{
+	session_print(holder, ret_text, size);
+}
+
 static void tell_if_drained(struct worker *w)
 {
 	if (!w->draining || w->told_drained || !sessions_drained(w->sessions))
@@ -129,6 +134,7 @@ int worker_init(struct worker *w, unsigned index, unsigned n_workers, const stru
 		.shard = index,
 		.n_shards = n_workers,
 		.proto_worker = proto_worker,
+		.describe_holder = describe_holder,
 		.arg = w};
 	r = pools_new(&pools, &w->pools);
 	struct sessions_host sessions = {.loop = w->loop,

@@ -3,8 +3,6 @@
  * were unused for too long or are too old, tests, clean-ups and goodbyes that take too long. One
  * timer for all of it, armed for the earliest.
  */
-#include <stdio.h>
-
 #include "pool/internal.h"
 #include "util/log.h"
 
@@ -12,65 +10,10 @@
 
 /* --- waiters --- */
 
-struct holders {
-	unsigned n_running, n_in_transaction, n_pinned;
-};
-
-static struct holders count_holders(const struct pool *pool)
-{
-	struct holders holders = {0};
-	const struct list *link;
-
-	list_for_each (link, &pool->servers[SERVER_LENT]) {
-		const struct back *back = container_of(link, const struct server, link)->back;
-		if (!back->at_rest)
-			holders.n_running++;
-		else if (back->in_transaction)
-			holders.n_in_transaction++;
-		else if (back->pin)
-			holders.n_pinned++;
-	}
-	return holders;
-}
-
-static void print_limit(const struct pool *pool, char *ret_text, size_t size)
-{
-	const struct config_pool *limits = &pool->limits;
-
-	if (limits->max_overflow < 0)
-		snprintf(ret_text, size, "no limit");
-	else
-		snprintf(ret_text, size, "%d", limits->pool_size + limits->max_overflow);
-}
-
-/* Who holds the pool: what the client reads that waited for nothing. */
-static void explain(const struct pool *pool, usec_t waited, char *ret_text, size_t size)
-{
-	struct holders holders = count_holders(pool);
-	const struct trouble *trouble = &pool->trouble;
-	bool shared = pool->owner->host.n_shards > 1;
-	double seconds = (double)waited / (double)USEC_PER_SEC;
-	char limit[16];
-
-	if (pool->paused) {
-		snprintf(ret_text, size, "pool %s/%s paused for more than %.1f s; %u wait",
-			pool->name, pool->user, seconds, pool->n_waiting);
-		return;
-	}
-	print_limit(pool, limit, sizeof(limit));
-	snprintf(ret_text, size,
-		"pool %s/%s full (%u%s/%s) for %.1f s: %u idle in transaction, %u running, %u "
-		"pinned; %u wait%s%.200s",
-		pool->name, pool->user, pool_n_alive(pool), shared ? " on this worker" : "", limit,
-		seconds, holders.n_in_transaction, holders.n_running, holders.n_pinned,
-		pool->n_waiting, trouble->any ? "; opening another one fails: " : "",
-		trouble->any ? trouble->refusal.text : "");
-}
-
 static usec_t timed_out_at(
 	const struct pool *pool, const struct waiter *w, usec_t now, struct refusal *ret_refusal)
 {
-	char detail[500];
+	char detail[EXPLANATION_SIZE];
 
 	if (!pool->database) {
 		refusal_set(ret_refusal, REASON_DATABASE_REMOVED, NULL);
@@ -82,8 +25,10 @@ static usec_t timed_out_at(
 		*ret_refusal = pool->trouble.refusal;
 		return now;
 	}
-	explain(pool, now - w->since, detail, sizeof(detail));
-	refusal_set(ret_refusal, REASON_POOL_TIMEOUT, pool->limits.explain_errors ? detail : NULL);
+	detail[0] = 0;
+	if (w->explain)
+		pool_explain(pool, now - w->since, detail, sizeof(detail));
+	refusal_set(ret_refusal, REASON_POOL_TIMEOUT, detail);
 	return now;
 }
 
@@ -91,12 +36,12 @@ static void time_out_waiters(struct pool *pool, usec_t now)
 {
 	uint64_t n_before = pool->stats.total.n_refused;
 	const struct waiter *oldest = list_first(&pool->waiters, struct waiter, link);
-	char detail[500], text[700];
+	char detail[EXPLANATION_SIZE], text[EXPLANATION_SIZE + 100];
 	unsigned n_dropped;
 
 	if (!oldest)
 		return;
-	explain(pool, now - oldest->since, detail, sizeof(detail));
+	pool_explain(pool, now - oldest->since, detail, sizeof(detail));
 	pool_refuse(pool, now, timed_out_at);
 	if (pool->stats.total.n_refused != n_before &&
 		log_limit_allows(&pool->timeout_log, LOG_BURST, &n_dropped))

@@ -52,6 +52,15 @@ void pool_client_removed(struct pool *pool)
 	pool->n_clients--;
 }
 
+const char *server_use_name(const struct server *server)
+{
+	if (!server->back->at_rest)
+		return "running";
+	return server->back->in_transaction ? "idle in transaction"
+	       : server->back->pin          ? "pinned"
+					    : "idle";
+}
+
 void pool_count(const struct pool *pool, struct pool_counts *ret_counts)
 {
 	const struct waiter *w = list_first(&pool->waiters, struct waiter, link);

@@ -1,8 +1,8 @@
 /*
  * The struct of a pool's shard, and what the files of this folder call of each other: pools.c (all
  * pools of a worker), pool.c (acquire, release, queue), dialling.c (new connections), expiry.c (the
- * clock), server.c (server connections), ledger.c (the one budget), shard.c (messages between
- * shards), stats.c, info.c (what the console asks).
+ * clock), explain.c (who holds the pool), server.c (server connections), ledger.c (the one budget),
+ * shard.c (messages between shards), stats.c, info.c (what the console asks).
  *
  * Two rules keep this free of surprises. waiter->done() is only called from pool_release() and what
  * leads to it, and from pool_tend(); so whatever else finds that a waiter can be helped calls
@@ -170,6 +170,10 @@ void pool_told_recovery(struct pool *pool);
 bool pool_fails_fast(const struct pool *pool, usec_t now);
 
 void pool_refuse_hopeless(struct pool *pool, usec_t now);
+
+/* --- explain.c --- */
+#define EXPLANATION_SIZE 600
+void pool_explain(const struct pool *pool, usec_t waited, char *ret_text, size_t size);
 
 /* --- expiry.c --- */
 void pool_timer_fired(void *arg);

@@ -17,6 +17,7 @@ void waiter_init(
 {
 	list_init(&w->link);
 	w->pool = NULL;
+	w->explain = false;
 	w->done = done;
 }
 

@@ -42,6 +42,9 @@ struct pools_host {
 	const struct config *config; /* until pools_reload() */
 	unsigned shard, n_shards;
 	struct proto_worker *(*proto_worker)(void *arg, const struct protocol *protocol);
+	/* Says who it is that has a connection (server->holder), in words for other clients: user,
+	 * application and address. NULL: nobody can say. */
+	void (*describe_holder)(const void *holder, char *ret_text, size_t size);
 	void *arg;
 };
 
@@ -51,6 +54,7 @@ struct waiter {
 	usec_t since;      /* when it began to wait */
 	usec_t deadline;   /* pool_timeout */
 	unsigned flavour;  /* of the connections it can use (front->flavour): set by the session */
+	bool explain;      /* may be told who holds the pool: set by the session */
 	struct pool *pool; /* NULL: not waiting */
 	/* The wait is over: `server` is the waiter's (SERVER_LENT), or NULL and `refusal` says why
 	 * not. The waiter is no longer in the queue. May be called from any of the pool's

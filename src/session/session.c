@@ -207,6 +207,8 @@ bool session_configure(struct session *s)
 	s->transaction_timeout = limits.transaction_timeout;
 	s->idle_in_transaction_timeout = limits.idle_in_transaction_timeout;
 	s->client_idle_timeout = limits.client_idle_timeout;
+	s->waiter.explain =
+		limits.explain_errors || config_list_has(&config->admin_users, s->front->user);
 	return true;
 }
 

@@ -124,5 +124,8 @@ size_t session_size(void);
 size_t sessions_count(const struct sessions *sessions);
 size_t sessions_count_logins(const struct sessions *sessions);
 
+/* Who a client is, in one line that other clients may read: user, application, address. */
+void session_print(const struct session *session, char *ret_text, size_t size);
+
 /* The information about the holder of a lent server connection (server->holder). */
 void session_describe(const struct session *session, struct session_info *ret_info);

@@ -1,6 +1,7 @@
 /* All clients of a worker: cancels, kills, reload, stop, and what the console shows. */
 #include <errno.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -237,6 +238,16 @@ void session_describe(const struct session *s, struct session_info *ret_info)
 	else
 		text_copy(text, sizeof(text), "");
 	split_address(text, ret_info->local_address, &ret_info->local_port);
+}
+
+void session_print(const struct session *s, char *ret_text, size_t size)
+{
+	const char *application = s->front->protocol->front_setting(s->front, "application_name");
+	char user[64], escaped[64];
+
+	snprintf(ret_text, size, "user \"%s\" application \"%s\" at %s",
+		log_escape(s->front->user, user, sizeof(user)),
+		log_escape(application, escaped, sizeof(escaped)), s->peer_text);
 }
 
 void sessions_each(struct sessions *sessions, session_fn fn, void *arg)

@@ -184,6 +184,64 @@ static void nothing_is_opened_for_who_has_left(void **state)
 	world_end();
 }
 
+static void pool_timeout_says_who_holds_the_pool(void **state)
+{
+	begin(2, 1);
+	client_ask('a');
+	world_settle();
+	client_begin('a');
+	world_pass(SECONDS(3));
+	client_ask('b');
+	world_settle();
+	world_pass(USEC_PER_MSEC);
+	client_ask('c');
+	world_settle();
+	client_run('b');
+	client('c')->server->back->pin = "advisory lock";
+	client_ask_at('d', 0, SECONDS(2));
+	world_pass(SECONDS(3));
+	assert_string_equal(client_error('d'),
+		"weir: no free connection within pool_timeout: pool shop/app full (3/3) for 2.0 s; "
+		"1 idle in transaction, 1 running, 1 pinned, 0 wait; "
+		"oldest holder: client a, idle in transaction, for 5.0 s");
+	client_leave('a');
+	client_finish('b');
+	client('b')->server->back->pin = "listen";
+	world_settle();
+	client_ask('e');
+	client_ask_at('d', 0, SECONDS(1));
+	world_pass(SECONDS(1));
+	assert_non_null(
+		strstr(client_error('d'), "oldest holder: client b, pinned (listen), for 4.0 s"));
+	world_end();
+}
+
+static void who_may_not_know_is_not_told_who_holds_the_pool(void **state)
+{
+	begin(1, 0);
+	client_ask('a');
+	world_settle();
+	client('b')->is_kept_ignorant = true;
+	client_ask_at('b', 0, SECONDS(1));
+	world_pass(SECONDS(1));
+	assert_string_equal(client_error('b'), "weir: no free connection within pool_timeout");
+	world_end();
+}
+
+static void pool_timeout_says_why_no_other_connection_is_opened(void **state)
+{
+	begin(2, 0);
+	client_ask('a');
+	world_settle();
+	client_ask_at('b', 0, SECONDS(1));
+	world_turn();
+	world_dial_fail(0, "too many clients already", false);
+	world_pass(SECONDS(1));
+	assert_non_null(strstr(client_error('b'), "opening another one fails: "));
+	assert_non_null(strstr(client_error('b'), "too many clients already"));
+	world_end();
+}
+
 /* --- the budget --- */
 
 static void never_more_than_pool_size_and_max_overflow(void **state)
@@ -1042,6 +1100,9 @@ int main(void)
 		cmocka_unit_test(every_waiter_has_its_own_pool_timeout),
 		cmocka_unit_test(who_leaves_the_queue_is_not_served),
 		cmocka_unit_test(nothing_is_opened_for_who_has_left),
+		cmocka_unit_test(pool_timeout_says_who_holds_the_pool),
+		cmocka_unit_test(who_may_not_know_is_not_told_who_holds_the_pool),
+		cmocka_unit_test(pool_timeout_says_why_no_other_connection_is_opened),
 		cmocka_unit_test(never_more_than_pool_size_and_max_overflow),
 		cmocka_unit_test(closing_connection_counts_until_the_server_has_hung_up),
 		cmocka_unit_test(server_that_does_not_hang_up_is_hung_up_on),

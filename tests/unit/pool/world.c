@@ -123,6 +123,11 @@ static struct proto_worker *no_proto_worker(void *arg, const struct protocol *pr
 	return NULL;
 }
 
+static void describe_holder(const void *holder, char *ret_text, size_t size)
+{
+	snprintf(ret_text, size, "client %c", ((const struct client *)holder)->name);
+}
+
 static struct pools_peer shard_peers[SHARDS_MAX];
 static struct workspace *spaces[SHARDS_MAX];
 
@@ -141,7 +146,8 @@ static void shard_begin(unsigned i, const struct config *config)
 		.config = config,
 		.shard = i,
 		.n_shards = world.n_shards,
-		.proto_worker = no_proto_worker};
+		.proto_worker = no_proto_worker,
+		.describe_holder = describe_holder};
 	assert_int_equal(pools_new(&host, &world.pools[i]), 0);
 	shard_peers[i] =
 		(struct pools_peer){.mailbox = world.mailboxes[i], .pools = world.pools[i]};
@@ -283,6 +289,7 @@ struct client *client_ask_at(char name, unsigned shard, usec_t pool_timeout)
 	assert_null(c->server);
 	waiter_init(&c->waiter, client_done);
 	c->waiter.flavour = flavour;
+	c->waiter.explain = !c->is_kept_ignorant;
 	c->name = name;
 	c->pool = world_pool(shard);
 	c->refusal.text[0] = 0;

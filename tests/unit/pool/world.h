@@ -46,6 +46,7 @@ struct client {
 	unsigned n_answers, n_asked;
 	struct refusal refusal; /* the last one; its text is empty when it got a connection */
 	char name;
+	bool is_kept_ignorant; /* may not be told who holds the pool */
 };
 
 struct dial_job {
