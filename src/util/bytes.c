@@ -130,7 +130,8 @@ uint8_t *buf_reserve(struct buf *b, size_t len)
 		b->data = data;
 		b->cap = cap;
 	}
-	return b->data + b->len;
+	/* Nothing to put into an empty buffer: there is no memory to count from. */
+	return b->len ? b->data + b->len : b->data;
 }
 
 void buf_put(struct buf *b, const void *data, size_t len)

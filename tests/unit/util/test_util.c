@@ -53,6 +53,18 @@ static void little_endian_numbers_are_read_and_written_alike(void **state)
 	buf_clear(&b);
 }
 
+static void nothing_put_into_an_empty_buffer_leaves_it_empty(void **state)
+{
+	struct buf b = {0};
+
+	buf_text(&b, "");
+	buf_put(&b, NULL, 0);
+	assert_null(b.data);
+	assert_int_equal(b.len, 0);
+	assert_false(b.failed);
+	buf_clear(&b);
+}
+
 static void a_buffer_keeps_to_its_limit(void **state)
 {
 	struct buf b = {.limit = 10};
@@ -421,6 +433,7 @@ int main(void)
 		cmocka_unit_test(reads_past_the_end_latch_failure),
 		cmocka_unit_test(text_without_its_nul_is_no_text),
 		cmocka_unit_test(little_endian_numbers_are_read_and_written_alike),
+		cmocka_unit_test(nothing_put_into_an_empty_buffer_leaves_it_empty),
 		cmocka_unit_test(a_buffer_keeps_to_its_limit),
 		cmocka_unit_test(consuming_moves_the_rest_to_the_front),
 		cmocka_unit_test(a_list_keeps_its_order),
