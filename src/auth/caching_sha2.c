@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "auth/secret.h"
 #include "util/check.h"
 #include "util/text.h"
 
@@ -18,7 +17,6 @@
 #define PASSWORD_MAX 200 /* what a key of this size can take */
 #define SALT_SIZE    20
 #define HASH_CHARS   43
-#define ROUNDS       5000
 #define STORED_SIZE  (7 + SALT_SIZE + HASH_CHARS) /* "$A$005$", salt, hash */
 
 static void sha256(const void *a, size_t a_len, const void *b, size_t b_len,
@@ -77,6 +75,7 @@ struct crypt {
 	EVP_MD_CTX *ctx;
 	const uint8_t *password, *salt;
 	size_t password_len;
+	unsigned n_rounds;
 };
 
 static void begin(struct crypt *c)
@@ -137,7 +136,7 @@ static void all_rounds(struct crypt *c, uint8_t digest[SHA256_DIGEST_LENGTH])
 	for (unsigned i = 0; i < 16u + digest[0]; i++)
 		add(c, c->salt, SALT_SIZE);
 	end(c, s);
-	for (unsigned round = 0; round < ROUNDS; round++) {
+	for (unsigned round = 0; round < c->n_rounds; round++) {
 		begin(c);
 		if (round & 1)
 			add_repeated(c, p, c->password_len);
@@ -179,25 +178,42 @@ static void encode(const uint8_t digest[SHA256_DIGEST_LENGTH], char ret_text[HAS
 	ret_text[n] = 0;
 }
 
-/* The stored form's bytes; false: `secret` is not of either form. */
+/* The stored form's bytes; false: `secret` is of neither form. */
 static bool stored_bytes(const char *secret, uint8_t ret_bytes[STORED_SIZE])
 {
-	if (strncmp(secret, "0x", 2) != 0) {
-		if (strlen(secret) != STORED_SIZE)
-			return false;
+	size_t len = strlen(secret);
+
+	if (len == STORED_SIZE) {
 		memcpy(ret_bytes, secret, STORED_SIZE);
 		return true;
 	}
-	if (strlen(secret) != 2 + 2 * STORED_SIZE)
+	if (len != 2 + 2 * STORED_SIZE || strncmp(secret, "0x", 2) != 0 ||
+		secret[2 + strspn(secret + 2, "0123456789abcdefABCDEF")])
 		return false;
 	for (size_t i = 0; i < STORED_SIZE; i++) {
-		char digits[3] = {secret[2 + 2 * i], secret[3 + 2 * i], 0};
-		char *stop;
-		ret_bytes[i] = (uint8_t)strtoul(digits, &stop, 16);
-		if (*stop)
-			return false;
+		char digits[] = {secret[2 + 2 * i], secret[3 + 2 * i], 0};
+		ret_bytes[i] = (uint8_t)strtoul(digits, NULL, 16);
 	}
 	return true;
+}
+
+/* The number of rounds stands in thousands, as three hexadecimal digits, between the dollars:
+ * MySQL's caching_sha2_password_digest_rounds. 0: it does not. */
+static unsigned stored_rounds(const uint8_t stored[STORED_SIZE])
+{
+	char digits[] = {(char)stored[3], (char)stored[4], (char)stored[5], 0};
+
+	if (memcmp(stored, "$A$", 3) != 0 || stored[6] != '$' ||
+		strspn(digits, "0123456789ABCDEF") != 3)
+		return 0;
+	return 1000 * (unsigned)strtoul(digits, NULL, 16);
+}
+
+bool caching_sha2_is_stored(const char *secret)
+{
+	uint8_t stored[STORED_SIZE];
+
+	return stored_bytes(secret, stored) && stored_rounds(stored) > 0;
 }
 
 bool caching_sha2_stored_valid(const char *secret, const char *password)
@@ -205,13 +221,14 @@ bool caching_sha2_stored_valid(const char *secret, const char *password)
 	uint8_t stored[STORED_SIZE], digest[SHA256_DIGEST_LENGTH];
 	char hash[HASH_CHARS + 1];
 
-	if (secret_kind(secret) != SECRET_CACHING_SHA2 || !stored_bytes(secret, stored) ||
+	if (!caching_sha2_is_stored(secret) || !stored_bytes(secret, stored) ||
 		strlen(password) > PASSWORD_MAX)
 		return false;
 	struct crypt c = {.ctx = EVP_MD_CTX_new(),
 		.password = (const uint8_t *)password,
 		.salt = stored + 7,
-		.password_len = strlen(password)};
+		.password_len = strlen(password),
+		.n_rounds = stored_rounds(stored)};
 	CHECK(c.ctx);
 	first_digest(&c, digest);
 	all_rounds(&c, digest);

@@ -24,8 +24,13 @@ void caching_sha2_digest(const char *password, uint8_t ret_digest[CACHING_SHA2_D
 bool caching_sha2_response_valid(const uint8_t digest[CACHING_SHA2_DIGEST],
 	const uint8_t nonce[MYSQL_NONCE], const uint8_t *response, size_t len);
 
-/* True if `secret` is the stored form of `password`: "$A$005$", 20 bytes of salt and 43 characters,
- * as in mysql.user; or the same in hexadecimal behind "0x", since a salt may hold any byte. */
+/* True if `secret` has the form in which servers store it: "$A$", the number of rounds in thousands
+ * as three hexadecimal digits ("005" up to MySQL 8, "00A" in MySQL 9), "$", 20 bytes of salt and 43
+ * characters, as in mysql.user; or all that in hexadecimal behind "0x", as SELECT
+ * HEX(authentication_string) gives it, since a configuration file cannot hold every salt. */
+bool caching_sha2_is_stored(const char *secret);
+
+/* True if `secret` is of that form, and made of `password`. Takes a millisecond or more. */
 bool caching_sha2_stored_valid(const char *secret, const char *password);
 
 /* weir's key pair of 2048 bits, one per process. Making it takes a tenth of a second: call

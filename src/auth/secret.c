@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "auth/caching_sha2.h"
 #include "auth/scram.h"
 
 enum secret_kind secret_kind(const char *secret)
@@ -16,8 +17,7 @@ enum secret_kind secret_kind(const char *secret)
 	if (*secret == '*' && strlen(secret) == 41 &&
 		strspn(secret + 1, "0123456789abcdefABCDEF") == 40)
 		return SECRET_NATIVE;
-	if ((strncmp(secret, "$A$005$", 7) == 0 && strlen(secret) == 70) ||
-		(strncasecmp(secret, "0x24412430303524", 16) == 0 && strlen(secret) == 142))
+	if (caching_sha2_is_stored(secret))
 		return SECRET_CACHING_SHA2;
 	if (scram_verifier_parse(secret, &verifier) == 0)
 		return SECRET_SCRAM;

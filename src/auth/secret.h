@@ -8,7 +8,7 @@ enum secret_kind {
 	SECRET_MD5,    /* "md5" and 32 hexadecimal digits, as in pg_authid */
 	SECRET_NATIVE, /* "*" and 40 hexadecimal digits: mysql_native_password, as in mysql.user */
 	SECRET_CACHING_SHA2, /* "$A$005$" and 63 bytes more, as in mysql.user; or "0x" and that in
-				hexadecimal */
+				hexadecimal: see caching_sha2_is_stored() */
 };
 
 /* NULL is SECRET_NONE. A text that only resembles one of the forms is a plain password. */
