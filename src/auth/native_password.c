@@ -42,20 +42,25 @@ static uint8_t hex_value(char c)
 	return (uint8_t)(c <= '9' ? c - '0' : (c | 32) - 'a' + 10);
 }
 
-/* SHA1(SHA1(password)): what servers keep. */
-static void stored_digest(const char *secret, uint8_t ret_digest[SHA1_SIZE])
+/* SHA1(SHA1(password)): what servers keep. False: `secret` does not lead there. */
+static bool stored_digest(const char *secret, uint8_t ret_digest[SHA1_SIZE])
 {
 	uint8_t once[SHA1_SIZE];
+	enum secret_kind kind = secret_kind(secret);
 
-	if (secret_kind(secret) == SECRET_NATIVE) {
+	if (kind == SECRET_NATIVE) {
 		for (int i = 0; i < SHA1_SIZE; i++)
 			ret_digest[i] = (uint8_t)(hex_value(secret[1 + 2 * i]) << 4 |
 						  hex_value(secret[2 + 2 * i]));
-		return;
+		return true;
 	}
+	/* Another method's hash must not pass for a password. */
+	if (kind != SECRET_PLAIN)
+		return false;
 	sha1(secret, strlen(secret), "", 0, once);
 	sha1(once, SHA1_SIZE, "", 0, ret_digest);
 	explicit_bzero(once, sizeof(once));
+	return true;
 }
 
 bool native_response_valid(
@@ -65,9 +70,8 @@ bool native_response_valid(
 
 	if (!*secret || len == 0)
 		return !*secret && len == 0;
-	if (len != NATIVE_RESPONSE)
+	if (len != NATIVE_RESPONSE || !stored_digest(secret, stored))
 		return false;
-	stored_digest(secret, stored);
 	sha1(nonce, MYSQL_NONCE, stored, SHA1_SIZE, mask);
 	for (int i = 0; i < SHA1_SIZE; i++)
 		once[i] = response[i] ^ mask[i];

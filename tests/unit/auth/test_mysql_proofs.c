@@ -100,6 +100,25 @@ static void native_empty_password_is_an_empty_response(void **state)
 	assert_false(native_response_valid("secret", nonce, NULL, 0));
 }
 
+/* Whoever has read the configuration must not be able to log in with what stands there. */
+static void secret_of_another_kind_is_no_password(void **state)
+{
+	static const char *const secrets[] = {"md58d194fe838057b2277183654b0c3d2c8",
+		"SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$"
+		"WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:"
+		"wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=",
+		"$A$005$aaaaaaaaaaaaaaaaaaaabbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"};
+	uint8_t response[NATIVE_RESPONSE];
+
+	for (size_t i = 0; i < ARRAY_LEN(secrets); i++) {
+		native_response(secrets[i], nonce, response);
+		assert_false(native_response_valid(secrets[i], nonce, response, sizeof(response)));
+	}
+	native_response(vectors[0].native_secret, nonce, response);
+	assert_false(
+		native_response_valid(vectors[0].native_secret, nonce, response, sizeof(response)));
+}
+
 /* --- caching_sha2_password --- */
 
 static void sha2_response_is_what_servers_expect(void **state)
@@ -308,6 +327,7 @@ int main(void)
 		cmocka_unit_test(native_response_is_proved_by_password_or_hash),
 		cmocka_unit_test(native_response_with_any_bit_wrong_is_refused),
 		cmocka_unit_test(native_empty_password_is_an_empty_response),
+		cmocka_unit_test(secret_of_another_kind_is_no_password),
 		cmocka_unit_test(sha2_response_is_what_servers_expect),
 		cmocka_unit_test(sha2_response_with_any_bit_wrong_is_refused),
 		cmocka_unit_test(stored_form_is_proved_by_its_password_alone),
