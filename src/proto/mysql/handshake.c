@@ -43,9 +43,9 @@ static enum handshake_outcome refuse(struct handshake *h, const char *text, cons
 	return HANDSHAKE_REFUSED;
 }
 
-static enum handshake_outcome malformed(struct handshake *h)
+static enum handshake_outcome malformed(struct handshake *h, const char *why)
 {
-	return refuse(h, "the server does not speak MySQL's protocol", "");
+	return refuse(h, "the server does not speak MySQL's protocol: ", why);
 }
 
 /* --- proofs --- */
@@ -170,8 +170,10 @@ static enum handshake_outcome take_greeting(
 	struct reader r;
 
 	reader_init(&r, payload, len);
-	if (!len || payload[0] != PROTOCOL_VERSION || !read_greeting(h, &r))
-		return malformed(h);
+	if (payload[0] != PROTOCOL_VERSION)
+		return malformed(h, "it does not begin with a greeting");
+	if (!read_greeting(h, &r))
+		return malformed(h, "its greeting is cut short");
 	if ((h->server_capabilities & NEEDED) != NEEDED)
 		return refuse(
 			h, "weir needs MySQL 5.7 or MariaDB 10.2.2 or later: this is ", h->version);
@@ -202,9 +204,12 @@ static enum handshake_outcome take_switch(struct handshake *h, const uint8_t *pa
 
 	reader_init(&r, payload, len);
 	reader_u8(&r);
-	const char *plugin = reader_cstr(&r, NULL);
-	if (!plugin || ++h->n_switches > SWITCHES_MAX)
-		return malformed(h);
+	/* From before there were names: the server is out for a proof of MySQL 4.0. */
+	const char *plugin = len == 1 ? "mysql_old_password" : reader_cstr(&r, NULL);
+	if (!plugin)
+		return malformed(h, "a change of the authentication method without a name");
+	if (++h->n_switches > SWITCHES_MAX)
+		return malformed(h, "it changes the authentication method again and again");
 	size_t n = reader_left(&r);
 	const uint8_t *nonce = reader_bytes(&r, n);
 	memset(h->nonce, 0, sizeof(h->nonce));
@@ -253,12 +258,14 @@ static enum handshake_outcome take_more(struct handshake *h, const uint8_t *payl
 	uint8_t sequence, struct buf *reply)
 {
 	if (strcmp(h->plugin, SHA2_PLUGIN) != 0 || len < 2)
-		return malformed(h);
+		return malformed(h, "data that does not belong to the authentication method");
 	if (h->state == STATE_KEY)
 		return take_key(h, payload + 1, len - 1, sequence, reply);
 	if (payload[1] == FAST_SUCCESS)
 		return HANDSHAKE_MORE;
-	return payload[1] == FULL_NEEDED ? send_password(h, sequence, reply) : malformed(h);
+	if (payload[1] == FULL_NEEDED)
+		return send_password(h, sequence, reply);
+	return malformed(h, "data that does not belong to the authentication method");
 }
 
 enum handshake_outcome handshake_step(struct handshake *h, const uint8_t *payload, size_t len,
@@ -267,15 +274,17 @@ enum handshake_outcome handshake_step(struct handshake *h, const uint8_t *payloa
 	struct my_ok ok;
 
 	if (!len)
-		return malformed(h);
+		return malformed(h, "an empty packet");
 	if (payload[0] == ERR_MARK)
-		return my_error_read(payload, len, &h->error) ? HANDSHAKE_REFUSED : malformed(h);
+		return my_error_read(payload, len, &h->error)
+			       ? HANDSHAKE_REFUSED
+			       : malformed(h, "an error without a number");
 	if (h->state == STATE_GREETING)
 		return take_greeting(h, payload, len, ret_reply);
 	switch (payload[0]) {
 	case 0:
 		if (!my_ok_read(payload, len, true, &ok))
-			return malformed(h);
+			return malformed(h, "an OK that is cut short");
 		h->status = ok.status;
 		return HANDSHAKE_DONE;
 	case SWITCH_MARK:
@@ -283,6 +292,6 @@ enum handshake_outcome handshake_step(struct handshake *h, const uint8_t *payloa
 	case MORE_DATA:
 		return take_more(h, payload, len, sequence, ret_reply);
 	default:
-		return malformed(h);
+		return malformed(h, "a packet that has no place in a login");
 	}
 }
