@@ -38,7 +38,25 @@ struct account {
 	const char *address, *user, *password;
 	unsigned port; /* 0: `address` is a socket's path */
 	usec_t timeout;
+	const struct url *url;   /* for a certificate of weir's own */
+	const char *fingerprint; /* of the certificate that the server has to show; "": no TLS */
 };
+
+/* The server has proved itself to the connection that is to be cancelled; this one goes to the same
+ * address, where no name can be compared: it has to show the same certificate. */
+static void use_tls(MYSQL *mysql, const struct account *account)
+{
+	my_bool enforce = account->fingerprint[0] != 0, by_name = 0;
+
+	mysql_options(mysql, MYSQL_OPT_SSL_VERIFY_SERVER_CERT, &by_name);
+	mysql_options(mysql, MYSQL_OPT_SSL_ENFORCE, &enforce);
+	if (!enforce)
+		return;
+	const char *cert = url_param(account->url, "ssl_cert");
+	const char *key = url_param(account->url, "ssl_key");
+	mysql_ssl_set(mysql, key ? key : cert, cert, NULL, NULL, NULL);
+	mysql_options(mysql, MARIADB_OPT_TLS_PEER_FP, account->fingerprint);
+}
 
 static MYSQL *connect_as(const struct account *account)
 {
@@ -53,6 +71,7 @@ static MYSQL *connect_as(const struct account *account)
 	mysql_options(mysql, MYSQL_OPT_WRITE_TIMEOUT, &answer_seconds);
 	mysql_options(mysql, MYSQL_OPT_LOCAL_INFILE, &off);
 	mysql_options4(mysql, MYSQL_OPT_CONNECT_ATTR_ADD, "program_name", "weir");
+	use_tls(mysql, account);
 	const char *host = account->port ? account->address : "localhost";
 	const char *socket = account->port ? NULL : account->address;
 	if (!mysql_real_connect(mysql, host, account->user, account->password, NULL, account->port,
@@ -72,6 +91,8 @@ struct cancel {
 	char *user, *password;
 	usec_t timeout;
 	uint32_t connection_id;
+	struct url url;
+	char fingerprint[TLS_FINGERPRINT];
 };
 
 void mysql_cancel_free(void *arg)
@@ -84,6 +105,7 @@ void mysql_cancel_free(void *arg)
 		explicit_bzero(cancel->password, strlen(cancel->password));
 	free(cancel->password);
 	free(cancel->user);
+	url_clear(&cancel->url);
 	free(cancel);
 }
 
@@ -97,9 +119,10 @@ void *mysql_cancel_new(const struct mysql_handle *handle)
 	cancel->port = handle->port;
 	cancel->timeout = handle->connect_timeout;
 	cancel->connection_id = handle->connection_id;
+	text_copy(cancel->fingerprint, sizeof(cancel->fingerprint), handle->fingerprint);
 	cancel->user = strdup(handle->user);
 	cancel->password = strdup(handle->password);
-	if (!cancel->user || !cancel->password) {
+	if (!cancel->user || !cancel->password || url_copy(&handle->url, &cancel->url) < 0) {
 		mysql_cancel_free(cancel);
 		return NULL;
 	}
@@ -113,7 +136,9 @@ void mysql_cancel(void *arg)
 		.user = cancel->user,
 		.password = cancel->password,
 		.port = cancel->port,
-		.timeout = cancel->timeout};
+		.timeout = cancel->timeout,
+		.url = &cancel->url,
+		.fingerprint = cancel->fingerprint};
 	char sql[40], text[256];
 	MYSQL *mysql = connect_as(&account);
 

@@ -15,8 +15,10 @@
 #include <unistd.h>
 
 #include "auth/secret.h"
+#include "proto/mysql/dial_params.h"
 #include "proto/mysql/handshake.h"
 #include "proto/mysql/state.h"
+#include "tls/client.h"
 #include "util/text.h"
 
 #define DEFAULT_PORT 3306
@@ -41,47 +43,11 @@ struct dialling {
 /* A connection under way. */
 struct link {
 	int fd;
+	void *tls; /* SSL *; NULL: plain, or not yet */
 	usec_t deadline;
 	struct buf packet; /* the payload read last */
 	uint8_t sequence;
 };
-
-/* --- the URL --- */
-
-static bool is_one_of(const char *text, const char *const *list, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		if (strcmp(text, list[i]) == 0)
-			return true;
-	}
-	return false;
-}
-
-bool mysql_url_check(const struct url *url, struct buf *ret_problem)
-{
-	/* What drivers take from the same URL concerns the client's end only. */
-	static const char *const known[] = {"unix_socket", "charset", "ssl_mode"};
-	static const char *const modes[] = {"disabled", "preferred"};
-
-	for (size_t i = 0; i < url->n_params; i++) {
-		const struct url_param *param = &url->params[i];
-		if (!is_one_of(param->key, known, ARRAY_LEN(known))) {
-			buf_printf(ret_problem,
-				"url: unknown parameter %.60s: allowed are unix_socket, charset, "
-				"ssl_mode",
-				param->key);
-			return false;
-		}
-		if (strcmp(param->key, "ssl_mode") == 0 &&
-			!is_one_of(param->value, modes, ARRAY_LEN(modes))) {
-			buf_text(ret_problem,
-				"url: ssl_mode: allowed are disabled and preferred: this version "
-				"does not encrypt connections to MySQL servers");
-			return false;
-		}
-	}
-	return true;
-}
 
 /* --- what went wrong, in words --- */
 
@@ -137,42 +103,70 @@ static int wait_for(const struct link *l, short events)
 	}
 }
 
+/* Waits for what TLS is short of; as wait_for(). */
+static int wait_for_tls(const struct link *l, enum tls_outcome outcome)
+{
+	switch (outcome) {
+	case TLS_WANTS_READ:
+		return wait_for(l, POLLIN);
+	case TLS_WANTS_WRITE:
+		return wait_for(l, POLLOUT);
+	case TLS_ENDED:
+		return -ECONNRESET;
+	case TLS_FAILED:
+	case TLS_DONE:
+		break;
+	}
+	return -EPROTO;
+}
+
+/* Sends some of it, or waits until that can be done (*ret_len is 0 then); as wait_for(). */
+static int write_some(struct link *l, const uint8_t *data, size_t len, size_t *ret_len)
+{
+	*ret_len = 0;
+	if (l->tls) {
+		enum tls_outcome outcome = tls_write(l->tls, data, len, ret_len);
+		return outcome == TLS_DONE ? 0 : wait_for_tls(l, outcome);
+	}
+	ssize_t n = send(l->fd, data, len, MSG_NOSIGNAL);
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR ? wait_for(l, POLLOUT) : -errno;
+	*ret_len = (size_t)n;
+	return 0;
+}
+
+static int read_some(struct link *l, uint8_t *data, size_t len, size_t *ret_len)
+{
+	*ret_len = 0;
+	if (l->tls) {
+		enum tls_outcome outcome = tls_read(l->tls, data, len, ret_len);
+		return outcome == TLS_DONE ? 0 : wait_for_tls(l, outcome);
+	}
+	ssize_t n = recv(l->fd, data, len, 0);
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR ? wait_for(l, POLLIN) : -errno;
+	*ret_len = (size_t)n;
+	return n ? 0 : -ECONNRESET;
+}
+
 static int write_all(struct link *l, const uint8_t *data, size_t len)
 {
-	while (len) {
-		ssize_t n = send(l->fd, data, len, MSG_NOSIGNAL);
-		if (n < 0 && errno != EAGAIN && errno != EINTR)
-			return -errno;
-		if (n < 0) {
-			int r = wait_for(l, POLLOUT);
-			if (r != 0)
-				return r;
-			continue;
-		}
-		data += n;
-		len -= (size_t)n;
-	}
-	return 0;
+	size_t n;
+	int r = 0;
+
+	for (; r == 0 && len; data += n, len -= n)
+		r = write_some(l, data, len, &n);
+	return r;
 }
 
 static int read_all(struct link *l, uint8_t *data, size_t len)
 {
-	while (len) {
-		ssize_t n = recv(l->fd, data, len, 0);
-		if (n == 0)
-			return -ECONNRESET;
-		if (n < 0 && errno != EAGAIN && errno != EINTR)
-			return -errno;
-		if (n < 0) {
-			int r = wait_for(l, POLLIN);
-			if (r != 0)
-				return r;
-			continue;
-		}
-		data += n;
-		len -= (size_t)n;
-	}
-	return 0;
+	size_t n;
+	int r = 0;
+
+	for (; r == 0 && len; data += n, len -= n)
+		r = read_some(l, data, len, &n);
+	return r;
 }
 
 /* Reads one packet, and not a byte more. */
@@ -201,19 +195,35 @@ static int read_packet(struct link *l)
 
 /* --- connecting --- */
 
+/* No delay; and a server that vanishes without a word is noticed. */
+static void set_options(int fd)
+{
+	static const struct {
+		int level, name, value;
+	} wanted[] = {
+		{IPPROTO_TCP, TCP_NODELAY, 1},
+		{SOL_SOCKET, SO_KEEPALIVE, 1},
+		{IPPROTO_TCP, TCP_KEEPIDLE, 60},
+		{IPPROTO_TCP, TCP_KEEPINTVL, 10},
+		{IPPROTO_TCP, TCP_USER_TIMEOUT, 30000},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(wanted); i++)
+		setsockopt(fd, wanted[i].level, wanted[i].name, &wanted[i].value,
+			sizeof(wanted[i].value));
+}
+
 /* 0 with l->fd, 1 when the time is over, or -errno. */
 static int connect_to(struct link *l, const struct sockaddr *address, socklen_t len)
 {
-	int on = 1, error = 0;
+	int error = 0;
 	socklen_t size = sizeof(error);
 
 	l->fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (l->fd < 0)
 		return -errno;
-	if (address->sa_family != AF_UNIX) {
-		setsockopt(l->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-		setsockopt(l->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-	}
+	if (address->sa_family != AF_UNIX)
+		set_options(l->fd);
 	if (connect(l->fd, address, len) == 0)
 		return 0;
 	if (errno != EINPROGRESS)
@@ -226,21 +236,63 @@ static int connect_to(struct link *l, const struct sockaddr *address, socklen_t 
 
 /* --- logging in --- */
 
-static int shake_hands(struct link *l, struct handshake *h)
+/* 0, 2 with weir's own words in h->error, or as wait_for(). */
+static int start_tls(
+	const struct url *url, const struct place *place, struct link *l, struct handshake *h)
+{
+	struct tls_client client;
+	struct buf problem = {0};
+
+	/* What listens at a socket is on this machine. */
+	mysql_tls_client(url, place->port ? place->host : "localhost", &client);
+	l->tls = tls_client_new(&client, l->fd, &problem);
+	enum tls_outcome outcome = l->tls ? TLS_WANTS_WRITE : TLS_FAILED;
+	int r = 0;
+	while (r == 0 && outcome != TLS_DONE && outcome != TLS_FAILED) {
+		outcome = tls_handshake(l->tls, &problem);
+		if (outcome == TLS_WANTS_READ || outcome == TLS_WANTS_WRITE)
+			r = wait_for_tls(l, outcome);
+	}
+	if (outcome == TLS_FAILED) {
+		buf_u8(&problem, 0);
+		text_copy(h->error.text, sizeof(h->error.text),
+			problem.failed ? "TLS failed" : (const char *)problem.data);
+		r = 2;
+	}
+	buf_clear(&problem);
+	return r;
+}
+
+static int send_reply(struct link *l, struct buf *reply)
+{
+	int r = reply->failed ? -ENOMEM : write_all(l, reply->data, reply->len);
+
+	/* There may be a password in it. */
+	buf_wipe(reply);
+	return r;
+}
+
+/* 0, 2 with the server's or weir's words in h->error, or as wait_for(). */
+static int shake_hands(
+	const struct url *url, const struct place *place, struct link *l, struct handshake *h)
 {
 	enum handshake_outcome outcome = HANDSHAKE_MORE;
 	int r = 0;
 
-	while (r == 0 && outcome == HANDSHAKE_MORE) {
+	while (r == 0 && (outcome == HANDSHAKE_MORE || outcome == HANDSHAKE_TLS)) {
 		struct buf reply = {0};
-		r = read_packet(l);
-		if (r != 0)
-			break;
-		outcome = handshake_step(h, l->packet.data, l->packet.len, l->sequence, &reply);
-		if (reply.failed)
-			r = -ENOMEM;
-		else if (reply.len)
-			r = write_all(l, reply.data, reply.len);
+		if (outcome == HANDSHAKE_TLS) {
+			r = start_tls(url, place, l, h);
+			if (r == 0)
+				outcome = handshake_encrypted(h, &reply);
+		} else {
+			r = read_packet(l);
+			if (r == 0)
+				outcome = handshake_step(
+					h, l->packet.data, l->packet.len, l->sequence, &reply);
+		}
+		if (r == 0)
+			r = send_reply(l, &reply);
 		buf_wipe(&reply);
 	}
 	if (r == 0 && outcome != HANDSHAKE_DONE)
@@ -298,7 +350,10 @@ static int take_over(const struct dialling *d, const struct place *place, struct
 	handle->connect_timeout = d->target->connect_timeout;
 	text_copy(handle->address, sizeof(handle->address), place->address);
 	handle->port = place->port;
-	*ret_dialled = (struct dialled){.fd = l->fd, .handle = handle};
+	handle->tls = l->tls;
+	if (l->tls)
+		tls_fingerprint(l->tls, handle->fingerprint);
+	*ret_dialled = (struct dialled){.fd = l->fd, .tls = l->tls, .handle = handle};
 	return 0;
 }
 
@@ -318,19 +373,24 @@ static void explain(struct dialling *d, const struct place *place, int r, const 
 static int try_place(struct dialling *d, const struct place *place, const struct sockaddr *address,
 	socklen_t len, struct dialled *ret_dialled)
 {
+	const struct url *url = d->target->url;
 	unsigned flavour = d->target->flavour;
+	bool is_local = address->sa_family == AF_UNIX;
+	enum mysql_ssl_mode mode = mysql_ssl_mode(url);
 	struct handshake h = {.user = d->user,
 		.password = d->password,
-		.schema = d->target->url->dbname,
+		.schema = url->dbname,
 		.wanted = (flavour & MY_FLAVOUR_FOUND_ROWS ? MY_FOUND_ROWS : 0) |
 			  (flavour & MY_FLAVOUR_LOCAL_FILES ? MY_LOCAL_FILES : 0),
-		.is_private = address->sa_family == AF_UNIX};
+		.wants_tls = mode >= (is_local ? MYSQL_SSL_REQUIRED : MYSQL_SSL_PREFERRED),
+		.needs_tls = mode >= MYSQL_SSL_REQUIRED,
+		.is_private = is_local};
 	struct link l = {
 		.fd = -1, .deadline = clock_deadline(clock_usec(), d->target->connect_timeout)};
 
 	int r = connect_to(&l, address, len);
 	if (r == 0)
-		r = shake_hands(&l, &h);
+		r = shake_hands(url, place, &l, &h);
 	if (r == 0)
 		r = arm(&l, &h);
 	if (r == 0)
@@ -338,6 +398,7 @@ static int try_place(struct dialling *d, const struct place *place, const struct
 	buf_wipe(&l.packet);
 	if (r == 0)
 		return 0;
+	tls_free(l.tls);
 	if (l.fd >= 0)
 		close(l.fd);
 	if (r == -ENOMEM)
@@ -449,18 +510,22 @@ void mysql_handle_free(struct mysql_handle *handle)
 	free(handle->user);
 	wipe(handle->password);
 	buf_clear(&handle->settings);
+	tls_free(handle->tls);
 	free(handle);
 }
 
 void mysql_dialled_free(struct dialled *dialled)
 {
 	static const uint8_t quit[] = {1, 0, 0, 0, MY_COM_QUIT};
+	struct mysql_handle *handle = dialled->handle;
+	/* No time is spent on a courtesy. */
+	struct link l = {.fd = dialled->fd, .tls = handle ? handle->tls : NULL};
 
-	if (!dialled->handle)
+	if (!handle)
 		return;
-	ssize_t sent = send(dialled->fd, quit, sizeof(quit), MSG_NOSIGNAL);
-	(void)sent; /* a courtesy */
-	mysql_handle_free(dialled->handle);
+	int ignored = write_all(&l, quit, sizeof(quit));
+	(void)ignored;
+	mysql_handle_free(handle);
 	close(dialled->fd);
 	dialled->handle = NULL;
 }

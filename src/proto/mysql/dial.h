@@ -9,6 +9,7 @@
 
 #include "config/url.h"
 #include "proto/proto.h"
+#include "tls/client.h"
 #include "util/bytes.h"
 #include "util/check.h"
 
@@ -32,14 +33,16 @@ struct mysql_handle {
 	struct url url;         /* what cancelling needs: where, and as whom */
 	char *user, *password;
 	usec_t connect_timeout;
-	char address[128]; /* numeric, or a socket's path */
-	uint16_t port;     /* 0: a socket's path */
+	char address[128];                 /* numeric, or a socket's path */
+	uint16_t port;                     /* 0: a socket's path */
+	void *tls;                         /* SSL *; NULL: plain */
+	char fingerprint[TLS_FINGERPRINT]; /* of the server's certificate; "": plain */
 	/* Packed by another worker: what is set on it, name NUL value NUL ... */
 	struct buf settings;
 };
 
-/* True if weir knows the URL's parameters. Otherwise says in `ret_problem` which one is wrong and
- * what is allowed. Does not block. */
+/* True if weir knows the URL's parameters (dial_params.c). Otherwise says in `ret_problem` which
+ * one is wrong and what is allowed. Does not block. */
 bool mysql_url_check(const struct url *url, struct buf *ret_problem);
 
 /* Opens and logs in: host after host, address after address, each for at most connect_timeout.
@@ -51,5 +54,5 @@ MUST_USE int mysql_dial(const struct dial_target *target, struct dialled *ret_di
 /* Ends a connection that nobody took, with a farewell. Does not block. */
 void mysql_dialled_free(struct dialled *dialled);
 
-/* Frees the handle; the descriptor is the caller's. NULL is fine. */
+/* Frees the handle and its SSL; the descriptor is the caller's. NULL is fine. */
 void mysql_handle_free(struct mysql_handle *handle);
