@@ -155,6 +155,25 @@ void mysql_cancel(void *arg)
 
 /* --- probing --- */
 
+static int write_greeting(
+	struct buf *ret_greeting, const char *version, uint8_t collation, uint16_t status)
+{
+	buf_cstr(ret_greeting, version);
+	buf_u8(ret_greeting, collation);
+	buf_u16le(ret_greeting, status);
+	return ret_greeting->failed ? -ENOMEM : 0;
+}
+
+/* There is nobody to log in as before a client has come. */
+static int probe_by_looking(
+	const struct dial_target *target, struct buf *ret_greeting, struct refusal *ret_refusal)
+{
+	struct handshake h;
+	int r = mysql_look(target, &h, ret_refusal);
+
+	return r == 0 ? write_greeting(ret_greeting, h.version, h.collation, h.status) : r;
+}
+
 int mysql_probe(
 	const struct dial_target *target, struct buf *ret_greeting, struct refusal *ret_refusal)
 {
@@ -163,15 +182,15 @@ int mysql_probe(
 
 	/* Made here, where it holds nobody up, for when a client needs it. */
 	caching_sha2_prepare();
+	if (!target->url->user && !target->user)
+		return probe_by_looking(target, ret_greeting, ret_refusal);
 	int r = mysql_dial(target, &dialled, ret_refusal, &final);
 	if (r != 0)
 		return r;
 	const struct mysql_handle *handle = dialled.handle;
-	buf_cstr(ret_greeting, handle->version);
-	buf_u8(ret_greeting, handle->collation);
-	buf_u16le(ret_greeting, handle->status);
+	r = write_greeting(ret_greeting, handle->version, handle->collation, handle->status);
 	mysql_dialled_free(&dialled);
-	return ret_greeting->failed ? -ENOMEM : 0;
+	return r;
 }
 
 /* --- ed25519 --- */

@@ -36,7 +36,8 @@ struct place {
 struct dialling {
 	const struct dial_target *target;
 	const char *user, *password;
-	struct buf trouble; /* what became of each attempt so far */
+	struct handshake *greeting; /* what was learnt, if no more than that is wanted; else NULL */
+	struct buf trouble;         /* what became of each attempt so far */
 	bool final;
 };
 
@@ -369,15 +370,36 @@ static void explain(struct dialling *d, const struct place *place, int r, const 
 	}
 }
 
-/* 0, 1 with more in d->trouble, or -ENOMEM. */
-static int try_place(struct dialling *d, const struct place *place, const struct sockaddr *address,
-	socklen_t len, struct dialled *ret_dialled)
+static int log_in(const struct dialling *d, const struct place *place, struct link *l,
+	struct handshake *h, struct dialled *ret_dialled)
+{
+	int r = shake_hands(d->target->url, place, l, h);
+
+	if (r == 0)
+		r = arm(l, h);
+	return r == 0 ? take_over(d, place, l, h, ret_dialled) : r;
+}
+
+/* Reads the greeting, and leaves it unanswered. */
+static int look(struct link *l, struct handshake *h)
+{
+	struct buf reply = {0};
+	int r = read_packet(l);
+
+	if (r == 0 && handshake_step(h, l->packet.data, l->packet.len, l->sequence, &reply) ==
+			      HANDSHAKE_REFUSED)
+		r = 2;
+	buf_wipe(&reply);
+	return r;
+}
+
+static struct handshake begin(const struct dialling *d, bool is_local)
 {
 	const struct url *url = d->target->url;
 	unsigned flavour = d->target->flavour;
-	bool is_local = address->sa_family == AF_UNIX;
 	enum mysql_ssl_mode mode = mysql_ssl_mode(url);
-	struct handshake h = {.user = d->user,
+
+	return (struct handshake){.user = d->user,
 		.password = d->password,
 		.schema = url->dbname,
 		.wanted = (flavour & MY_FLAVOUR_FOUND_ROWS ? MY_FOUND_ROWS : 0) |
@@ -385,23 +407,28 @@ static int try_place(struct dialling *d, const struct place *place, const struct
 		.wants_tls = mode >= (is_local ? MYSQL_SSL_REQUIRED : MYSQL_SSL_PREFERRED),
 		.needs_tls = mode >= MYSQL_SSL_REQUIRED,
 		.is_private = is_local};
+}
+
+/* 0, 1 with more in d->trouble, or -ENOMEM. */
+static int try_place(struct dialling *d, const struct place *place, const struct sockaddr *address,
+	socklen_t len, struct dialled *ret_dialled)
+{
+	struct handshake h = begin(d, address->sa_family == AF_UNIX);
 	struct link l = {
 		.fd = -1, .deadline = clock_deadline(clock_usec(), d->target->connect_timeout)};
 
 	int r = connect_to(&l, address, len);
 	if (r == 0)
-		r = shake_hands(url, place, &l, &h);
-	if (r == 0)
-		r = arm(&l, &h);
-	if (r == 0)
-		r = take_over(d, place, &l, &h, ret_dialled);
+		r = d->greeting ? look(&l, &h) : log_in(d, place, &l, &h, ret_dialled);
 	buf_wipe(&l.packet);
-	if (r == 0)
+	if (r == 0 && !d->greeting)
 		return 0;
 	tls_free(l.tls);
 	if (l.fd >= 0)
 		close(l.fd);
-	if (r == -ENOMEM)
+	if (r == 0)
+		*d->greeting = h;
+	if (r == 0 || r == -ENOMEM)
 		return r;
 	explain(d, place, r, &h);
 	return 1;
@@ -450,44 +477,69 @@ static int try_host(struct dialling *d, const struct url_host *host, struct dial
 	return r;
 }
 
-static int refuse(struct dialling *d, struct refusal *ret_refusal, bool *ret_final)
+/* 0, 1 with all in d->trouble, or -ENOMEM. */
+static int try_hosts(struct dialling *d, struct dialled *ret_dialled)
+{
+	const struct url *url = d->target->url;
+	const char *socket_path = url_param(url, "unix_socket");
+	int r = 1;
+
+	if (socket_path)
+		return try_socket(d, socket_path, ret_dialled);
+	for (size_t i = 0; r == 1 && !d->final && i < url->n_hosts; i++)
+		r = try_host(d, &url->hosts[i], ret_dialled);
+	return r;
+}
+
+/* Only a password can be proved to a server, and sent to it if it asks for that. */
+static bool is_password(enum secret_kind kind)
+{
+	return kind == SECRET_PLAIN || kind == SECRET_NONE;
+}
+
+static void refuse(struct dialling *d, struct refusal *ret_refusal)
 {
 	buf_u8(&d->trouble, 0);
 	refusal_set(ret_refusal, REASON_SERVER_UNREACHABLE,
 		d->trouble.failed ? NULL : (const char *)d->trouble.data);
-	*ret_final = d->final;
-	buf_clear(&d->trouble);
-	return 1;
 }
 
 int mysql_dial(const struct dial_target *target, struct dialled *ret_dialled,
 	struct refusal *ret_refusal, bool *ret_final)
 {
 	const struct url *url = target->url;
-	const char *socket_path = url_param(url, "unix_socket");
-	struct dialling d = {.target = target,
-		.user = url->user ? url->user : target->user,
-		.password = url->user ? url->password : target->password};
+	const char *user = url->user ? url->user : target->user;
+	const char *password = url->user ? url->password : target->password;
+	struct dialling d = {
+		.target = target, .user = user ? user : "", .password = password ? password : ""};
 	int r = 1;
 
-	d.user = d.user ? d.user : "";
-	d.password = d.password ? d.password : "";
-	enum secret_kind kind = secret_kind(d.password);
-	if (!url->user && (kind == SECRET_NATIVE || kind == SECRET_CACHING_SHA2 ||
-				  kind == SECRET_SCRAM || kind == SECRET_MD5)) {
+	if (!url->user && !is_password(secret_kind(d.password))) {
 		buf_printf(&d.trouble,
 			"user \"%.60s\" has no plain password in the configuration, which a URL "
 			"without a user needs",
 			d.user);
 		d.final = true;
-	} else if (socket_path) {
-		r = try_socket(&d, socket_path, ret_dialled);
 	} else {
-		for (size_t i = 0; r == 1 && !d.final && i < url->n_hosts; i++)
-			r = try_host(&d, &url->hosts[i], ret_dialled);
+		r = try_hosts(&d, ret_dialled);
 	}
+	if (r == 1) {
+		refuse(&d, ret_refusal);
+		*ret_final = d.final;
+	}
+	buf_clear(&d.trouble);
+	return r;
+}
+
+int mysql_look(const struct dial_target *target, struct handshake *ret_greeting,
+	struct refusal *ret_refusal)
+{
+	struct dialling d = {
+		.target = target, .user = "", .password = "", .greeting = ret_greeting};
+
+	int r = try_hosts(&d, NULL);
 	if (r == 1)
-		return refuse(&d, ret_refusal, ret_final);
+		refuse(&d, ret_refusal);
 	buf_clear(&d.trouble);
 	return r;
 }

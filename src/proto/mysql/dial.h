@@ -13,6 +13,8 @@
 #include "util/bytes.h"
 #include "util/check.h"
 
+struct handshake;
+
 /* utf8mb4_general_ci, which every server of these days knows. */
 #define MYSQL_COLLATION 45
 
@@ -50,6 +52,11 @@ bool mysql_url_check(const struct url *url, struct buf *ret_problem);
  * proto.h), or -errno. */
 MUST_USE int mysql_dial(const struct dial_target *target, struct dialled *ret_dialled,
 	struct refusal *ret_refusal, bool *ret_final);
+
+/* Reads a server's greeting without logging in: what it says of the server is in *ret_greeting.
+ * Otherwise as mysql_dial(). */
+MUST_USE int mysql_look(const struct dial_target *target, struct handshake *ret_greeting,
+	struct refusal *ret_refusal);
 
 /* Ends a connection that nobody took, with a farewell. Does not block. */
 void mysql_dialled_free(struct dialled *dialled);
