@@ -301,7 +301,7 @@ def via(request, database_server):
     if request.param == "direct":
         return Via(database_server)
     start = request.getfixturevalue("start_weir")
-    return Via(database_server, start(database_server, pool_size=1, max_overflow=0))
+    return Via(database_server, start(database_server, pool_size=1, max_overflow=0, pool_timeout="3s"))
 
 
 @pytest.fixture

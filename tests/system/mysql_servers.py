@@ -17,9 +17,9 @@ import pymysql
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 MYSQL9 = os.environ.get("WEIR_MYSQL9", str(ROOT / ".cache" / "mysql9"))
 
-# No test needs the data to survive a power cut, nor much memory.
+# No test needs the data to survive a power cut (a kill, they do), nor much memory.
 QUICK = ["--max-connections=200", "--max-allowed-packet=64M", "--skip-log-bin", "--skip-name-resolve",
-         "--key-buffer-size=1M", "--innodb-buffer-pool-size=32M", "--innodb-flush-log-at-trx-commit=0",
+         "--key-buffer-size=1M", "--innodb-buffer-pool-size=32M", "--innodb-flush-log-at-trx-commit=2",
          "--innodb-doublewrite=0", "--local-infile=1", "--bind-address=127.0.0.1",
          "--innodb-lock-wait-timeout=2", "--innodb-use-native-aio=0", "--event-scheduler=OFF"]
 

@@ -230,6 +230,15 @@ class Client:
             raise Error(payload)
         return payload
 
+    def farewell(self):
+        """The error that nobody asked for, before the connection is closed. Its sequence number may be 0, as of
+        servers, or 1, as if it were the answer to the next command."""
+        head = self.read(4)
+        assert head[3] in (0, 1), head
+        error = Error(self.read(int.from_bytes(head[:3], "little")))
+        assert self.is_closed()
+        return error.code, error.state
+
     def send(self, payload):
         """Goes on with the sequence."""
         data = bytearray()

@@ -200,7 +200,7 @@ def test_a_deadlock_ends_the_transaction_and_a_lock_timeout_does_not(start_weir,
 
 
 def test_a_user_variable_is_the_client_s_own(start_weir, database_server):
-    via = Via(database_server, start_weir(database_server, pool_size=2, max_overflow=0))
+    via = Via(database_server, start_weir(database_server, pool_size=2, max_overflow=0, pool_timeout="2s"))
     for assign in ("set @mine = 7", "select @mine := 7", "select 7 into @mine"):
         with via.raw() as a, via.raw() as b, via.raw() as c:
             a.query(assign)

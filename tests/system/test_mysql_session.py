@@ -22,7 +22,7 @@ SETTINGS = [
     ("set sql_select_limit = 2", "select count(*) from (select 1) as t where @@sql_select_limit = 2", "1"),
     ("set group_concat_max_len = 4", "select group_concat(n) from (select 1234567 as n) as t", "1234"),
     ("set foreign_key_checks = 0", "select @@foreign_key_checks", "0"),
-    ("set unique_checks = off, sql_safe_updates = on", "select @@unique_checks = 0 and @@sql_safe_updates", "1"),
+    ("set unique_checks = off, sql_safe_updates = on", "select concat(@@unique_checks + 0, @@sql_safe_updates + 0)", "01"),
     ("set long_query_time = 1.5", "select @@long_query_time", "1.500000"),
     ("set lc_time_names = 'de_DE'", "select monthname('2026-03-01')", "März"),
     ("set @@session.div_precision_increment = 1", "select 1 / 3", "0.3"),
@@ -42,7 +42,7 @@ def shared(via, start_weir):
     """weir with two connections, since some settings may hold one, or the server itself."""
     if not via.weir:
         return via
-    return Via(via.server, start_weir(via.server, pool_size=2, max_overflow=0))
+    return Via(via.server, start_weir(via.server, pool_size=2, max_overflow=0, pool_timeout="3s"))
 
 
 @pytest.mark.parametrize("change, read, expected", SETTINGS, ids=[row[0] for row in SETTINGS])
