@@ -124,7 +124,11 @@ void relay_settle(struct session *s)
 		note_progress(s);
 		if (can_release(s)) {
 			struct server *server = part(s);
-			pool_release(s->pool, server);
+			/* Free, but not clean: something is left that a statement has made. */
+			if (server->back->dirty)
+				pool_abandon(s->pool, server);
+			else
+				pool_release(s->pool, server);
 		}
 	}
 	bool idle = s->state == SESSION_IDLE ||

@@ -16,6 +16,9 @@
 /* The answer to a SHOW WARNINGS that is kept for its client. */
 #define WARNINGS_MAX 65536
 
+/* The answer to a PREPARE that is kept for the next client: some hundred columns. */
+#define PREPARE_ANSWER_MAX 65536
+
 /* A statement that was cancelled: ER_QUERY_INTERRUPTED. */
 #define ERROR_INTERRUPTED 1317
 
@@ -107,6 +110,7 @@ void my_back_update(struct my_back *back)
 	back->base.in_transaction = back->status & MY_STATUS_IN_TRANS;
 	back->base.mid_message = back->forwarding > 0;
 	back->base.pin = pin ? pin_names[pin->kind] : NULL;
+	back->base.dirty = back->tainted || my_pins_dirty(back);
 }
 
 /* --- passing on --- */
@@ -118,12 +122,22 @@ static bool is_for_client(const struct answer *a)
 	return a->front && e && e->kind == MY_EXPECT_CLIENT;
 }
 
+/* The answer to a PREPARE is given again to whoever prepares the same. */
+static void keep_prepare_answer(struct answer *a, size_t n)
+{
+	const struct my_expectation *e = first(a->back);
+
+	if (e && e->statement && e->kind == MY_EXPECT_CLIENT)
+		buf_put(&a->back->prepare_answer, a->in->data, n);
+}
+
 static void consume(struct answer *a, bool pass_on)
 {
 	size_t total = MY_HEADER + a->h.len, n = least(a->in->len, total);
 
 	if (pass_on) {
 		output_ref(a->to_client, a->in->data, n);
+		keep_prepare_answer(a, n);
 		a->back->forwarding = total - n;
 	} else {
 		if (a->back->capturing && a->front)
@@ -141,6 +155,7 @@ static void continue_packet(struct answer *a)
 
 	if (back->forwarding) {
 		output_ref(a->to_client, a->in->data, n);
+		keep_prepare_answer(a, n);
 		back->forwarding -= n;
 	} else {
 		if (back->capturing && a->front)
@@ -218,6 +233,9 @@ static void end_answer(struct answer *a, bool ok)
 			buf_clear(&a->front->warnings);
 	}
 	struct follow ended = back->follow;
+	if (ok && back->expected[0].statement && kind == MY_EXPECT_CLIENT)
+		my_stmt_learn(back->expected[0].statement, &back->prepare_answer);
+	buf_clear(&back->prepare_answer);
 	pop(back);
 	if (kind == MY_EXPECT_CLIENT && a->front)
 		end_client(a, &ended, ok);
@@ -370,10 +388,13 @@ static enum back_verdict handle_prepared(struct answer *a)
 
 	/* Without a client what was prepared is known to nobody: a reset will come. */
 	if (!a->front || !e->statement) {
-		back->base.dirty = true;
+		back->tainted = true;
 		consume(a, false);
 		return BACK_MORE;
 	}
+	buf_clear(&back->prepare_answer);
+	back->prepare_answer.limit = PREPARE_ANSWER_MAX;
+	keep_prepare_answer(a, MY_HEADER + a->h.len);
 	bool ok = my_stmt_prepared(
 		back, e->statement, a->payload, (size_t)a->front->prepared_limit, a->to_server);
 	if (ok && is_for_client(a))

@@ -348,6 +348,7 @@ static int take_over(const struct dialling *d, const struct place *place, struct
 	handle->connection_id = h->connection_id;
 	handle->collation = h->collation;
 	handle->status = h->status;
+	handle->flavour = d->target->flavour;
 	handle->connect_timeout = d->target->connect_timeout;
 	text_copy(handle->address, sizeof(handle->address), place->address);
 	handle->port = place->port;
@@ -403,7 +404,8 @@ static struct handshake begin(const struct dialling *d, bool is_local)
 		.password = d->password,
 		.schema = url->dbname,
 		.wanted = (flavour & MY_FLAVOUR_FOUND_ROWS ? MY_FOUND_ROWS : 0) |
-			  (flavour & MY_FLAVOUR_LOCAL_FILES ? MY_LOCAL_FILES : 0),
+			  (flavour & MY_FLAVOUR_LOCAL_FILES ? MY_LOCAL_FILES : 0) |
+			  (flavour & MY_FLAVOUR_IGNORE_SPACE ? MY_IGNORE_SPACE : 0),
 		.wants_tls = mode >= (is_local ? MYSQL_SSL_REQUIRED : MYSQL_SSL_PREFERRED),
 		.needs_tls = mode >= MYSQL_SSL_REQUIRED,
 		.is_private = is_local};

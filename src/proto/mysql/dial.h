@@ -32,6 +32,7 @@ struct mysql_handle {
 	char *version;          /* as the server spells it */
 	uint8_t collation;      /* the server's own */
 	uint16_t status;        /* of the last answer */
+	unsigned flavour;       /* as in struct dial_target */
 	struct url url;         /* what cancelling needs: where, and as whom */
 	char *user, *password;
 	usec_t connect_timeout;

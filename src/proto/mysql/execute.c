@@ -16,6 +16,9 @@
 #define EXECUTE_HEAD   10 /* command, id, flags, iterations */
 #define LONG_DATA_HEAD 7  /* command, id, parameter */
 
+/* Of long data, per client. */
+#define KEPT_DATA_MAX 65536
+
 #define ERROR_UNKNOWN_STATEMENT 1243
 #define ERROR_NO_CURSOR         1421
 
@@ -38,6 +41,8 @@ static struct my_client_statement *find(const struct my_front *front, uint32_t i
 static void forget(struct my_front *front, struct my_client_statement *cs)
 {
 	map_remove(&front->statements, &cs->node);
+	front->n_kept_data -= cs->kept_data.len;
+	buf_clear(&cs->kept_data);
 	statement_unref(cs->statement);
 	free(cs->types);
 	free(cs);
@@ -69,6 +74,12 @@ static void id_text(const struct my_client_statement *cs, char ret_text[16])
 	snprintf(ret_text, 16, "%u", cs->id);
 }
 
+static void write_id(uint8_t *packet, uint32_t id)
+{
+	for (unsigned i = 0; i < 4; i++)
+		packet[MY_HEADER + 1 + i] = (uint8_t)(id >> 8 * i);
+}
+
 /* --- the table's statements --- */
 
 /* The key is the text, a NUL, and what its meaning depends on. */
@@ -86,6 +97,7 @@ static bool examine(void *arg, const uint8_t *body, size_t len, void **ret_effec
 	effects = malloc(sizeof(*effects) + size);
 	if (effects) {
 		effects->found = scan->found;
+		effects->answer = (struct buf){0};
 		memcpy(effects->name, scan->name, size);
 	}
 	free(scan);
@@ -93,9 +105,36 @@ static bool examine(void *arg, const uint8_t *body, size_t len, void **ret_effec
 	return effects != NULL;
 }
 
+static void forget_effects(void *arg)
+{
+	struct my_effects *effects = arg;
+
+	if (effects)
+		buf_clear(&effects->answer);
+	free(effects);
+}
+
 void my_statements_init(struct statements *table)
 {
-	statements_init(table, examine, free, NULL);
+	statements_init(table, examine, forget_effects, NULL);
+}
+
+void my_stmt_learn(struct statement *statement, struct buf *answer)
+{
+	struct my_effects *effects = statement->effects;
+
+	if (answer->failed || !answer->len)
+		return;
+	buf_clear(&effects->answer);
+	effects->answer = *answer;
+	*answer = (struct buf){0};
+}
+
+void my_stmt_unlearn(struct statement *statement)
+{
+	struct my_effects *effects = statement->effects;
+
+	buf_clear(&effects->answer);
 }
 
 static void write_key(struct buf *b, const struct my_front *front, const char *text, size_t len)
@@ -180,8 +219,7 @@ bool my_stmt_hand_out(struct my_front *front, struct statement *statement, const
 	uint8_t *at = output_space(to_client, size);
 	if (at) {
 		memcpy(at, packet, size);
-		for (unsigned i = 0; i < 4; i++)
-			at[MY_HEADER + 1 + i] = (uint8_t)(cs->id >> 8 * i);
+		write_id(at, cs->id);
 	}
 	return true;
 }
@@ -265,11 +303,55 @@ static bool find_target(struct my_pass *p, size_t head, const char *command,
 	return false;
 }
 
-struct my_step my_stmt_prepare(struct my_pass *p)
+/* The statement that the PREPARE at hand is about: a reference; NULL: no memory. */
+static struct statement *statement_at_hand(struct my_pass *p)
 {
 	struct my_front *front = p->front;
-	struct refusal refusal;
+	struct statements *table = &front->worker->statements;
 	struct buf key = {0};
+
+	write_key(&key, front, (const char *)p->in->data + MY_HEADER + 1, p->h.len - 1);
+	struct statement *statement = key.failed ? NULL : statement_get(table, key.data, key.len);
+	if (statement && has_already(front, statement)) {
+		statement_unref(statement);
+		buf_printf(&key, "client %u statement %u", front->base.key.id,
+			front->last_statement_id + 1);
+		statement = key.failed ? NULL : statement_get(table, key.data, key.len);
+	}
+	buf_clear(&key);
+	return statement;
+}
+
+/* The same was prepared before: the answer is known. */
+static bool answer_again(struct my_pass *p, struct statement *statement)
+{
+	const struct my_effects *effects = statement->effects;
+	struct input in = {.data = effects->answer.data, .len = effects->answer.len};
+	uint16_t status = my_local_status(p->front);
+	struct my_header h;
+	bool first = true;
+
+	while (my_header_read(&in, &h) && in.len >= MY_HEADER + h.len) {
+		size_t size = MY_HEADER + h.len;
+		if (first && !my_stmt_hand_out(p->front, statement, in.data, size, p->to_client))
+			return false;
+		uint8_t *at = first ? NULL : output_space(p->to_client, size);
+		if (at)
+			memcpy(at, in.data, size);
+		/* The status in an EOF packet is the session's at that time. */
+		if (at && h.len == 5 && at[MY_HEADER] == 0xfe) {
+			at[MY_HEADER + 3] = (uint8_t)status;
+			at[MY_HEADER + 4] = (uint8_t)(status >> 8);
+		}
+		input_skip(&in, size);
+		first = false;
+	}
+	return true;
+}
+
+struct my_step my_stmt_prepare(struct my_pass *p)
+{
+	struct refusal refusal;
 
 	if (p->h.len == MY_PACKET_FULL) {
 		refusal_set(&refusal, REASON_TOO_LARGE, "a prepared statement's text");
@@ -277,23 +359,20 @@ struct my_step my_stmt_prepare(struct my_pass *p)
 	}
 	if (!my_is_whole(p))
 		return MY_STEP_STOP(FRONT_MORE);
-	struct my_step step = my_need_server(p);
-	if (step.stop)
-		return step;
-	write_key(&key, front, (const char *)p->in->data + MY_HEADER + 1, p->h.len - 1);
-	struct statement *statement =
-		key.failed ? NULL : statement_get(&front->worker->statements, key.data, key.len);
-	if (statement && has_already(front, statement)) {
-		statement_unref(statement);
-		buf_printf(&key, "client %u statement %u", front->base.key.id,
-			front->last_statement_id + 1);
-		statement = key.failed
-				    ? NULL
-				    : statement_get(&front->worker->statements, key.data, key.len);
-	}
-	buf_clear(&key);
+	struct statement *statement = statement_at_hand(p);
 	if (!statement)
 		return out_of_memory(p);
+	if (((struct my_effects *)statement->effects)->answer.len) {
+		bool ok = answer_again(p, statement);
+		statement_unref(statement);
+		my_drop(p);
+		return ok ? MY_STEP_ON : out_of_memory(p);
+	}
+	struct my_step step = my_need_server(p);
+	if (step.stop) {
+		statement_unref(statement);
+		return step;
+	}
 	my_forward_from(p, 0);
 	my_expect_answer(p, SHAPE_PREPARE);
 	p->back->expected[p->back->n_expected - 1].statement = statement;
@@ -309,8 +388,7 @@ static void forward_with_id(struct my_pass *p, uint32_t id, size_t head)
 
 	if (at) {
 		memcpy(at, p->in->data, MY_HEADER + head);
-		for (unsigned i = 0; i < 4; i++)
-			at[MY_HEADER + 1 + i] = (uint8_t)(id >> 8 * i);
+		write_id(at, id);
 	}
 	my_forward_from(p, MY_HEADER + head);
 }
@@ -370,8 +448,7 @@ static void forward_with_types(struct my_pass *p, uint32_t id, const struct para
 		at[0] = (uint8_t)len;
 		at[1] = (uint8_t)(len >> 8);
 		at[2] = (uint8_t)(len >> 16);
-		for (unsigned i = 0; i < 4; i++)
-			at[MY_HEADER + 1 + i] = (uint8_t)(id >> 8 * i);
+		write_id(at, id);
 		at[MY_HEADER + q->flag_at] = 1;
 		memcpy(at + MY_HEADER + q->flag_at + 1, cs->types, q->types_len);
 	}
@@ -386,6 +463,24 @@ static bool keep_effects(struct my_front *front, const struct my_effects *effect
 	free(front->found_name);
 	front->found_name = strdup(effects->name);
 	return front->found_name;
+}
+
+/* Long data that was kept for this moment. */
+static void send_kept_data(struct my_pass *p, struct my_client_statement *cs, uint32_t id)
+{
+	struct input in = {.data = cs->kept_data.data, .len = cs->kept_data.len};
+	struct my_header h;
+
+	while (my_header_read(&in, &h)) {
+		uint8_t *at = output_space(p->to_server, MY_HEADER + h.len);
+		if (!at)
+			break;
+		memcpy(at, in.data, MY_HEADER + h.len);
+		write_id(at, id);
+		input_skip(&in, MY_HEADER + h.len);
+	}
+	p->front->n_kept_data -= cs->kept_data.len;
+	buf_clear(&cs->kept_data);
 }
 
 struct my_step my_stmt_execute(struct my_pass *p)
@@ -412,6 +507,7 @@ struct my_step my_stmt_execute(struct my_pass *p)
 	if (!ensure_prepared(p, cs->statement, &id, &step))
 		return step;
 	bool wants_cursor = p->in->data[MY_HEADER + 5] != 0;
+	send_kept_data(p, cs, id);
 	if (splice)
 		forward_with_types(p, id, &parameters, cs);
 	else
@@ -437,11 +533,24 @@ struct my_step my_stmt_long_data(struct my_pass *p)
 	if (!find_target(p, LONG_DATA_HEAD, NULL, &cs, &step))
 		return step;
 	p->front->running = cs;
+	/* What is short waits here for its execution; others may use the connection meanwhile. */
+	if (!cs->long_data && p->front->n_kept_data + p->h.len <= KEPT_DATA_MAX) {
+		if (!my_is_whole(p))
+			return MY_STEP_STOP(FRONT_MORE);
+		size_t size = MY_HEADER + p->h.len;
+		buf_put(&cs->kept_data, p->in->data, size);
+		if (cs->kept_data.failed)
+			return out_of_memory(p);
+		p->front->n_kept_data += size;
+		my_drop(p);
+		return MY_STEP_ON;
+	}
 	if (!ensure_prepared(p, cs->statement, &id, &step))
 		return step;
 	id_text(cs, name);
 	my_pin_add(p->back, MY_PIN_LONG_DATA, name);
 	cs->long_data = true;
+	send_kept_data(p, cs, id);
 	forward_with_id(p, id, LONG_DATA_HEAD);
 	return MY_STEP_ON;
 }
@@ -488,6 +597,8 @@ struct my_step my_stmt_reset(struct my_pass *p)
 	if (!find_target(p, 5, "mysqld_stmt_reset", &cs, &step))
 		return step;
 	cs->spoilt = false;
+	p->front->n_kept_data -= cs->kept_data.len;
+	buf_clear(&cs->kept_data);
 	if (!p->back || !(cs->cursor || cs->long_data))
 		return my_answer_ok(p);
 	if (!ensure_prepared(p, cs->statement, &id, &step))
@@ -527,6 +638,8 @@ void my_stmt_done(struct my_front *front, struct my_back *back, const struct fol
 	front->running = NULL;
 	if (!cs)
 		return;
+	if (!ok)
+		my_stmt_unlearn(cs->statement);
 	bool ends = front->command == MY_COM_STMT_FETCH
 			    ? f->last_row_sent || !ok
 			    : front->command == MY_COM_STMT_RESET ||

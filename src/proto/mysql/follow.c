@@ -49,9 +49,11 @@ static bool read_eof(struct follow *f, const uint8_t *payload, size_t len)
 /* The end of a result set: another may follow. */
 static void end_result(struct follow *f)
 {
+	bool more = f->status & MY_STATUS_MORE_RESULTS || f->out_parameters;
+
 	f->last_row_sent = f->status & MY_STATUS_LAST_ROW_SENT;
-	f->state = f->shape == SHAPE_RESULTS && f->status & MY_STATUS_MORE_RESULTS ? FOLLOW_FIRST
-										   : FOLLOW_DONE;
+	f->out_parameters = false;
+	f->state = f->shape == SHAPE_RESULTS && more ? FOLLOW_FIRST : FOLLOW_DONE;
 }
 
 static enum follow_packet first_prepared(struct follow *f, const uint8_t *payload, size_t len)
@@ -123,6 +125,8 @@ static enum follow_packet first(struct follow *f, const uint8_t *payload, size_t
 
 static enum follow_packet columns_end(struct follow *f)
 {
+	/* MySQL says only here that more will come. */
+	f->out_parameters = f->status & MY_STATUS_OUT_PARAMETERS;
 	if (f->shape == SHAPE_PREPARE) {
 		f->state = FOLLOW_DONE;
 	} else if (f->wants_cursor && f->status & MY_STATUS_CURSOR_EXISTS) {

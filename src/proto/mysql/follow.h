@@ -49,8 +49,9 @@ struct follow {
 	bool cursor_open;     /* ... and has got it */
 	bool is_continuation; /* the next packet goes on with the one before */
 	bool last_row_sent;
-	uint64_t n_rows; /* of the present result set */
-	uint16_t status; /* of the last OK or EOF */
+	bool out_parameters; /* the present result set has them: an OK follows */
+	uint64_t n_rows;     /* of the present result set */
+	uint16_t status;     /* of the last OK or EOF */
 	uint16_t n_warnings;
 };
 

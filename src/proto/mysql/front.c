@@ -111,6 +111,7 @@ void my_expect_answer(struct my_pass *p, enum follow_shape shape)
 
 	my_back_expect(p->back, (struct my_expectation){.kind = MY_EXPECT_CLIENT, .shape = shape});
 	front->awaiting = true;
+	front->base.kill_outcome = KILL_NOT_ASKED;
 	front->pipelining = !front->forwarding && !front->continued && p->in->len > 0;
 	front->row_count = front->found_rows = 0;
 	front->n_warnings = 0;
@@ -571,6 +572,11 @@ static struct my_step next_command(struct my_pass *p)
 	if (p->h.sequence != 0)
 		return MY_STEP_STOP(my_front_end(
 			front, REASON_PROTOCOL_VIOLATION, "packets out of order", p->to_client));
+	if (front->discard) {
+		front->discard = false;
+		my_drop(p);
+		return MY_STEP_ON;
+	}
 	if (front->refused) {
 		my_drop(p);
 		if (is_dropped(front))
@@ -634,11 +640,18 @@ enum front_verdict my_relay_from_client(struct my_front *front, struct my_back *
 
 void my_relay_refuse(struct my_front *front, const struct refusal *refusal)
 {
+	front->base.in_request = false;
+	front->worker->scanned = NULL;
+	front->base.kill_outcome = KILL_NOT_ASKED;
+	if (front->command == MY_COM_STMT_SEND_LONG_DATA && front->running) {
+		/* There is no answer in which to say so. */
+		front->running->spoilt = true;
+		front->discard = true;
+		return;
+	}
 	front->refused = malloc(sizeof(*refusal));
 	if (front->refused)
 		*front->refused = *refusal;
-	front->base.in_request = false;
-	front->worker->scanned = NULL;
 }
 
 void my_relay_server_lost(struct my_front *front, struct my_back *back,

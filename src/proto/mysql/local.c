@@ -10,6 +10,7 @@
 #include "util/text.h"
 
 #define ERROR_KILL_DENIED 1095
+#define ERROR_INTERRUPTED 1317
 
 static struct my_step answer(struct my_pass *p, struct buf *b)
 {
@@ -105,17 +106,42 @@ static struct my_step answer_warnings(struct my_pass *p, bool errors_only)
 	return answer(p, &b);
 }
 
+/* For a client that wants to be told of variables: as a server tells that one was set. */
+static void write_tracked_ok(struct buf *b, uint16_t status, const char *name, const char *value)
+{
+	struct buf pair = {0}, tracked = {0};
+
+	my_write_lenenc_bytes(&pair, name, strlen(name));
+	my_write_lenenc_bytes(&pair, value, strlen(value));
+	buf_u8(&tracked, 0); /* a variable */
+	my_write_lenenc_bytes(&tracked, pair.data, pair.len);
+	size_t offset = my_begin(b, 1);
+	buf_put(b, (uint8_t[]){0, 0, 0}, 3);
+	buf_u16le(b, status | MY_STATUS_STATE_CHANGED);
+	buf_u16le(b, 0);
+	my_write_lenenc(b, 0);
+	my_write_lenenc_bytes(b, tracked.data, tracked.len);
+	my_end(b, offset);
+	b->failed |= pair.failed || tracked.failed;
+	buf_clear(&pair);
+	buf_clear(&tracked);
+}
+
 static struct my_step set_autocommit(struct my_pass *p, bool on)
 {
 	struct my_front *front = p->front;
 	bool usual = front->worker->greeting.status & MY_STATUS_AUTOCOMMIT;
+	struct buf b = {0};
 
 	if (!my_settings_set(front->worker->settings, &front->settings, MY_AUTOCOMMIT,
 		    on == usual ? NULL
 		    : on        ? "ON"
 				: "OFF"))
 		return MY_STEP_STOP(my_front_end(front, REASON_OUT_OF_MEMORY, NULL, p->to_client));
-	return my_answer_ok(p);
+	if (!(front->capabilities & MY_SESSION_TRACK))
+		return my_answer_ok(p);
+	write_tracked_ok(&b, my_local_status(front), MY_AUTOCOMMIT, on ? "ON" : "OFF");
+	return answer(p, &b);
 }
 
 /* KILL of one of weir's clients; an id that is none of them is the server's business. False: it is
@@ -125,6 +151,11 @@ static bool kill_client(struct my_pass *p, const struct my_scan *scan, struct my
 	struct front *base = &p->front->base;
 	char text[80];
 
+	if (scan->number == base->key.id && scan->exact == EXACT_KILL_QUERY) {
+		*ret_step = my_answer_error(
+			p, ERROR_INTERRUPTED, "70100", "Query execution was interrupted");
+		return true;
+	}
 	switch (base->kill_outcome) {
 	case KILL_NOT_ASKED:
 		if (scan->number > UINT32_MAX)
@@ -134,7 +165,6 @@ static bool kill_client(struct my_pass *p, const struct my_scan *scan, struct my
 		*ret_step = MY_STEP_STOP(FRONT_KILL);
 		return true;
 	case KILL_UNKNOWN:
-		base->kill_outcome = KILL_NOT_ASKED;
 		return false;
 	case KILL_DENIED:
 		base->kill_outcome = KILL_NOT_ASKED;

@@ -136,14 +136,16 @@ static void front_accept(
 {
 	struct my_front *front = my_front(base);
 	const struct settings *list = settings_empty(front->worker->settings);
-	bool mariadb = pool->version && strstr(pool->version, "MariaDB");
+	const char *version = pool->version ? pool->version : front->worker->greeting.version;
+	bool mariadb = version && strstr(version, "MariaDB");
 
 	front->pool = pool;
 	front->session_mode = limits->pool_mode == POOL_MODE_SESSION;
 	front->prepared_limit = limits->prepared_statements;
 	front->local_files = limits->local_infile && front->capabilities & MY_LOCAL_FILES;
 	base->flavour = (front->capabilities & MY_FOUND_ROWS ? MY_FLAVOUR_FOUND_ROWS : 0) |
-			(front->local_files ? MY_FLAVOUR_LOCAL_FILES : 0);
+			(front->local_files ? MY_FLAVOUR_LOCAL_FILES : 0) |
+			(front->capabilities & MY_IGNORE_SPACE ? MY_FLAVOUR_IGNORE_SPACE : 0);
 	bool ok = my_settings_collation(
 		front->worker->settings, &list, my_login_collation(front->login), mariadb);
 	if (!(front->capabilities & MY_MULTI_STATEMENTS))
@@ -287,7 +289,7 @@ static struct back *back_new(struct proto_pool *pool, struct dialled *dialled)
 	back->settings = read_pairs(table, &back->handle->settings);
 	if (!back->handle->settings.len &&
 		!my_settings_collation(table, &back->settings, MYSQL_COLLATION, false))
-		back->base.dirty = true;
+		back->tainted = true;
 	back->status = back->handle->status;
 	prepared_init(&back->prepared);
 	list_init(&back->pins);
@@ -305,6 +307,7 @@ static void back_free(struct back *base)
 	for (unsigned i = 0; i < back->n_expected; i++)
 		statement_unref(back->expected[i].statement);
 	prepared_clear(&back->prepared);
+	buf_clear(&back->prepare_answer);
 	my_pins_clear(back);
 	settings_unref(back->settings);
 	mysql_handle_free(back->handle);
@@ -343,7 +346,7 @@ static bool back_abandon(struct back *base, struct output *to_server)
 	back->forwarding = 0;
 	back->capturing = false;
 	/* Whatever it ran may have changed what only its answer would have told. */
-	back->base.dirty = true;
+	back->tainted = true;
 	my_back_update(back);
 	return true;
 }
@@ -352,6 +355,7 @@ static bool back_clean(struct back *base, bool thorough, struct output *to_serve
 {
 	struct my_back *back = my_back(base);
 
+	my_back_update(back);
 	if (!base->dirty && list_empty(&back->pins) && !thorough) {
 		if (!(back->status & MY_STATUS_IN_TRANS))
 			return false;

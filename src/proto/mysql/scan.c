@@ -39,6 +39,7 @@ static const struct {
 	{"get_lock", SCAN_GET_LOCK},
 	{"service_get_read_locks", SCAN_GET_LOCK},
 	{"service_get_write_locks", SCAN_GET_LOCK},
+	{"release_lock", SCAN_RELEASE_LOCK},
 	{"release_all_locks", SCAN_RELEASE_LOCKS},
 	{"last_insert_id", SCAN_LAST_INSERT_ID},
 	{"row_count", SCAN_ROW_COUNT},
@@ -109,13 +110,22 @@ static void end_set(struct my_scan *s)
 
 static void end_flush(struct my_scan *s)
 {
-	for (unsigned i = 1; i < SCAN_TOKENS_MAX; i++) {
-		if (token_is(s, i, "lock") || token_is(s, i, "export"))
-			s->found |= SCAN_LOCK;
-	}
 	/* Names of tables in between may be many. */
-	if (s->n_tokens > SCAN_TOKENS_MAX)
-		s->found |= SCAN_LOCK;
+	bool locks = s->n_tokens > SCAN_TOKENS_MAX;
+
+	for (unsigned i = 1; i < SCAN_TOKENS_MAX; i++)
+		locks |= token_is(s, i, "lock") || token_is(s, i, "export");
+	if (!locks)
+		return;
+	s->found |= SCAN_LOCK;
+	text_copy(s->name, sizeof(s->name), "flush");
+}
+
+/* LOCK and UNLOCK: of tables, or of the instance. */
+static void end_lock(struct my_scan *s, uint32_t found)
+{
+	s->found |= found;
+	text_copy(s->name, sizeof(s->name), token_is(s, 1, "instance") ? "instance" : "tables");
 }
 
 /* The table's name behind TABLE [IF [NOT] EXISTS] [schema.]. */
@@ -126,6 +136,17 @@ static void table_name(struct my_scan *s, unsigned at)
 	if (token_is(s, at + 1, "."))
 		at += 2;
 	text_copy(s->name, sizeof(s->name), at < SCAN_TOKENS_MAX ? s->tokens[at].text : "");
+}
+
+static void name_from(struct my_scan *s, unsigned at)
+{
+	text_copy(s->name, sizeof(s->name), at < SCAN_TOKENS_MAX ? s->tokens[at].text : "");
+}
+
+static void end_prepare(struct my_scan *s, uint32_t found, unsigned name_at)
+{
+	s->found |= found;
+	name_from(s, name_at);
 }
 
 static void end_create(struct my_scan *s)
@@ -144,6 +165,7 @@ static void end_drop(struct my_scan *s)
 
 	if (token_is(s, 1, "prepare")) {
 		s->found |= SCAN_DEALLOCATE;
+		name_from(s, 2);
 	} else if (table <= 2) {
 		s->found |= SCAN_DROP;
 		table_name(s, table + 1);
@@ -208,12 +230,20 @@ static void end_transaction(struct my_scan *s, enum scan_exact exact)
 static void end_backup(struct my_scan *s)
 {
 	s->found |= token_is(s, 2, "end") ? SCAN_UNLOCK : SCAN_LOCK;
+	text_copy(s->name, sizeof(s->name), "backup");
 }
 
 static void end_handler(struct my_scan *s)
 {
-	if (find_token(s, 2, "open") < SCAN_TOKENS_MAX)
+	unsigned open = find_token(s, 2, "open"), as = find_token(s, 2, "as");
+
+	if (open < SCAN_TOKENS_MAX)
 		s->found |= SCAN_HANDLER;
+	else if (find_token(s, 2, "close") < SCAN_TOKENS_MAX)
+		s->found |= SCAN_HANDLER_CLOSE;
+	else
+		return;
+	name_from(s, open < SCAN_TOKENS_MAX && as < SCAN_TOKENS_MAX ? as + 1 : 1);
 }
 
 static void end_by_first_word(struct my_scan *s)
@@ -233,9 +263,11 @@ static void end_by_first_word(struct my_scan *s)
 	else if (token_is(s, 0, "drop"))
 		end_drop(s);
 	else if (token_is(s, 0, "lock"))
-		s->found |= SCAN_LOCK;
+		end_lock(s, SCAN_LOCK);
 	else if (token_is(s, 0, "unlock"))
-		s->found |= SCAN_UNLOCK;
+		end_lock(s, SCAN_UNLOCK);
+	else if (token_is(s, 0, "begin") || token_is(s, 0, "start"))
+		s->found |= SCAN_BEGINS;
 	else if (token_is(s, 0, "flush"))
 		end_flush(s);
 	else if (token_is(s, 0, "backup"))
@@ -245,9 +277,9 @@ static void end_by_first_word(struct my_scan *s)
 	else if (token_is(s, 0, "savepoint"))
 		s->found |= SCAN_SAVEPOINT;
 	else if (token_is(s, 0, "prepare"))
-		s->found |= SCAN_PREPARE;
+		end_prepare(s, SCAN_PREPARE, 1);
 	else if (token_is(s, 0, "deallocate"))
-		s->found |= SCAN_DEALLOCATE;
+		end_prepare(s, SCAN_DEALLOCATE, 2);
 	else if (token_is(s, 0, "get"))
 		s->found |= SCAN_DIAGNOSTICS;
 	else if (token_is(s, 0, "kill"))
@@ -262,8 +294,9 @@ static void end_statement(struct my_scan *s)
 			s->exact = EXACT_NONE;
 	}
 	s->n_tokens = 0;
-	s->pending = 0;
-	s->is_system = false;
+	s->pending = s->lock = 0;
+	s->variable = 0;
+	s->is_system = s->last_is_into = false;
 }
 
 /* --- tokens --- */
@@ -299,12 +332,28 @@ static void plain_word(struct my_scan *s, const char *word)
 		set_word(s, word);
 }
 
+/* The argument of a call that takes or gives up a lock. Of several at once none is known by name.
+ */
+static void lock_name(struct my_scan *s, enum token_kind kind, const char *text)
+{
+	bool known = kind == TOKEN_QUOTED && !s->many_locks && !s->name[0];
+
+	text_copy(s->name, sizeof(s->name), known ? text : "");
+	s->many_locks = true;
+}
+
 static void add_token(struct my_scan *s, enum token_kind kind, const char *text)
 {
 	uint32_t called = kind == TOKEN_MARK && *text == '(' ? s->pending : 0;
 
 	s->found |= called;
 	s->pending = 0;
+	if (s->lock)
+		lock_name(s, kind, text);
+	s->lock = called & (SCAN_GET_LOCK | SCAN_RELEASE_LOCK);
+	/* @name := */
+	if (s->variable && --s->variable == 0 && kind == TOKEN_MARK && *text == ':')
+		s->found |= SCAN_USER_VARIABLE;
 	if (s->n_tokens < SCAN_TOKENS_MAX) {
 		s->tokens[s->n_tokens].kind = (uint8_t)kind;
 		text_copy(s->tokens[s->n_tokens].text, SCAN_WORD_MAX, text);
@@ -318,6 +367,7 @@ static void add_token(struct my_scan *s, enum token_kind kind, const char *text)
 			strcmp(text, "@@") == 0;
 	s->is_system = s->is_system && is_scope;
 	s->was_quoted = kind == TOKEN_QUOTED;
+	s->last_is_into = kind == TOKEN_WORD && strcmp(text, "into") == 0;
 	s->adjacent = true;
 }
 
@@ -399,6 +449,27 @@ static void normal(struct my_scan *s, char c)
 	}
 }
 
+/* A user variable begins: is it given a value by its place? Where it is only read there is nothing
+ * to lose. */
+static bool gives_value(const struct my_scan *s)
+{
+	static const char *const readers[] = {"select", "insert", "update", "delete", "replace",
+		"with", "values", "show", "do", "grant", "revoke", "(", "explain"};
+	const char *before = s->n_tokens && s->n_tokens <= SCAN_TOKENS_MAX
+				     ? s->tokens[s->n_tokens - 1].text
+				     : NULL;
+
+	if (s->last_is_into)
+		return true;
+	if (token_is(s, 0, "set"))
+		return !before || strcmp(before, "set") == 0 || strcmp(before, ",") == 0;
+	for (size_t i = 0; i < ARRAY_LEN(readers); i++) {
+		if (token_is(s, 0, readers[i]))
+			return false;
+	}
+	return true;
+}
+
 /* Behind an @. 'name'@'host' is an account. */
 static void after_at(struct my_scan *s, char c)
 {
@@ -411,9 +482,10 @@ static void after_at(struct my_scan *s, char c)
 		s->is_system = true;
 		return;
 	}
-	if (!is_account && !token_is(s, 0, "grant") && !token_is(s, 0, "revoke"))
+	if (!is_account && gives_value(s))
 		s->found |= SCAN_USER_VARIABLE;
 	add_token(s, TOKEN_MARK, "@");
+	s->variable = 2;
 	normal(s, c);
 }
 
@@ -581,7 +653,9 @@ void my_scan_init(struct my_scan *s, bool no_backslash)
 	s->state = LEX_NORMAL;
 	s->no_backslash = no_backslash;
 	s->executed = s->adjacent = s->was_quoted = s->is_system = false;
-	s->pending = 0;
+	s->pending = s->lock = 0;
+	s->variable = 0;
+	s->many_locks = s->last_is_into = false;
 }
 
 void my_scan_feed(struct my_scan *s, const char *sql, size_t len)

@@ -12,18 +12,18 @@
 
 /* What was found, in any of the text's statements. */
 enum {
-	SCAN_USER_VARIABLE = 1u << 0, /* @name */
-	SCAN_GET_LOCK = 1u << 1,      /* GET_LOCK(), SERVICE_GET_..._LOCKS() */
-	SCAN_RELEASE_LOCKS = 1u << 2, /* RELEASE_ALL_LOCKS() */
-	SCAN_LOCK = 1u << 3,          /* LOCK TABLES, FLUSH ... WITH READ LOCK, BACKUP STAGE, ... */
-	SCAN_UNLOCK = 1u << 4,        /* UNLOCK TABLES, ... */
-	SCAN_SET_STATEMENT = 1u << 5, /* SET STATEMENT ... FOR: what is tracked is not to stay */
+	SCAN_USER_VARIABLE = 1u << 0,   /* @name is given a value */
+	SCAN_GET_LOCK = 1u << 1,        /* GET_LOCK(): see `name`, "" if there are several */
+	SCAN_RELEASE_LOCKS = 1u << 2,   /* RELEASE_ALL_LOCKS() */
+	SCAN_LOCK = 1u << 3,            /* see `name`: "tables", "flush", "instance", "backup" */
+	SCAN_UNLOCK = 1u << 4,          /* likewise */
+	SCAN_SET_STATEMENT = 1u << 5,   /* SET STATEMENT ... FOR: what is tracked is not to stay */
 	SCAN_CALC_FOUND_ROWS = 1u << 6, /* SQL_CALC_FOUND_ROWS */
 	SCAN_LAST_INSERT_ID = 1u << 7,  /* LAST_INSERT_ID(), @@identity: reads it */
 	SCAN_DIAGNOSTICS = 1u << 8, /* SHOW WARNINGS, GET DIAGNOSTICS, ...: about the one before */
-	SCAN_HANDLER = 1u << 9,     /* HANDLER t OPEN */
+	SCAN_HANDLER = 1u << 9,     /* HANDLER t OPEN: see `name` */
 	SCAN_SAVEPOINT = 1u << 10,
-	SCAN_PREPARE = 1u << 11,   /* PREPARE name FROM ... */
+	SCAN_PREPARE = 1u << 11,   /* PREPARE name FROM ...: see `name` */
 	SCAN_TEMPORARY = 1u << 12, /* CREATE TEMPORARY TABLE: see `name` */
 	SCAN_DROP = 1u << 13,      /* DROP TABLE: see `name` */
 	SCAN_SET_PINS = 1u << 14,  /* SET ROLE, SET timestamp, ...: cannot be repeated elsewhere */
@@ -34,6 +34,9 @@ enum {
 	SCAN_SET_TRACKING = 1u << 19,    /* SET session_track_...: weir's own means */
 	SCAN_DEALLOCATE = 1u << 20,      /* DEALLOCATE or DROP PREPARE */
 	SCAN_ROW_COUNT = 1u << 21,       /* ROW_COUNT(), FOUND_ROWS(): about the one before */
+	SCAN_RELEASE_LOCK = 1u << 22,    /* RELEASE_LOCK(): see `name` */
+	SCAN_BEGINS = 1u << 23,          /* BEGIN, START TRANSACTION */
+	SCAN_HANDLER_CLOSE = 1u << 24,   /* see `name` */
 };
 
 /* What the whole text is, where it is one of these and nothing more. */
@@ -68,7 +71,7 @@ struct my_scan {
 	unsigned n_statements;
 	enum scan_exact exact;
 	uint64_t number;
-	char name[SCAN_WORD_MAX]; /* of the table or collation that `found` speaks of */
+	char name[SCAN_WORD_MAX]; /* of the table, lock, collation that `found` speaks of */
 
 	/* The lexer. */
 	uint8_t state;
@@ -77,7 +80,8 @@ struct my_scan {
 	bool executed;   /* in a comment that the server executes */
 	bool adjacent;   /* nothing stands between the token before and this byte */
 	bool was_quoted; /* the token before was in quotes */
-	bool is_system;  /* behind @@ */
+	bool last_is_into;
+	bool is_system; /* behind @@ */
 	size_t len;
 	char text[SCAN_WORD_MAX];
 
@@ -85,6 +89,9 @@ struct my_scan {
 	unsigned n_tokens; /* those beyond SCAN_TOKENS_MAX are counted, not kept */
 	struct my_scan_token tokens[SCAN_TOKENS_MAX];
 	uint32_t pending; /* what the word before means if it is called */
+	uint32_t lock;    /* the call that has just been opened: a lock's name comes */
+	bool many_locks;
+	unsigned variable; /* tokens until := would be about a user variable */
 };
 
 /* `no_backslash`: the session's sql_mode has NO_BACKSLASH_ESCAPES. */

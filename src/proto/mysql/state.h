@@ -25,7 +25,11 @@
 enum {
 	MY_FLAVOUR_FOUND_ROWS = 1u << 0,
 	MY_FLAVOUR_LOCAL_FILES = 1u << 1,
+	MY_FLAVOUR_IGNORE_SPACE = 1u << 2,
 };
+
+/* What the capability does at a login has to be done by hand after a reset. */
+#define MY_IGNORE_SPACE_SQL "SET SESSION sql_mode=CONCAT(@@sql_mode, ',IGNORE_SPACE')"
 
 /* Settings that are no variables of the server's: what `USE` has chosen where that is not the URL's
  * database, and COM_SET_OPTION ("1": multi-statements are off). */
@@ -72,10 +76,11 @@ struct my_client_statement {
 	uint32_t id; /* as the client knows it */
 	struct statement *statement;
 	uint16_t n_parameters;
-	uint8_t *types; /* of the parameters as sent last: 2 bytes each; NULL: never sent */
-	bool cursor;    /* open */
-	bool long_data; /* some was sent, and not executed yet */
-	bool spoilt;    /* some could not be passed on: the next execution fails */
+	uint8_t *types;       /* of the parameters as sent last: 2 bytes each; NULL: never sent */
+	bool cursor;          /* open */
+	bool long_data;       /* some was passed on, and not executed yet */
+	struct buf kept_data; /* packets of long data that wait for the execution */
+	bool spoilt;          /* some could not be passed on: the next execution fails */
 };
 
 struct my_login;
@@ -109,6 +114,8 @@ struct my_front {
 	bool uploading;                      /* LOCAL INFILE: the client's packets are a file */
 	uint8_t sequence;                    /* of the client's last packet */
 	struct refusal *refused;             /* the command at hand could not be run: owned */
+	bool discard;                        /* ... and has no answer: it is dropped */
+	size_t n_kept_data;                  /* bytes of long data that wait */
 
 	/* What statements about the one before are answered with, once its connection is gone. */
 	uint64_t last_insert_id;
@@ -171,9 +178,11 @@ struct my_back {
 	struct follow follow; /* the answer to the first of them */
 	struct prepared_set prepared;
 	struct list pins;
-	uint16_t status;          /* of the last OK or EOF */
-	bool was_in_transaction;  /* since the last statement */
-	uint32_t insert_id_owner; /* whose last_insert_id it has; 0: nobody's */
+	uint16_t status;         /* of the last OK or EOF */
+	bool was_in_transaction; /* since the last statement */
+	bool tainted; /* something of the last client may be left: to be reset before the next */
+	struct buf prepare_answer; /* to the client's PREPARE, to be given again to the next one */
+	uint32_t insert_id_owner;  /* whose last_insert_id it has; 0: nobody's */
 	uint64_t insert_id;
 	struct my_error
 		prepare_error; /* weir could not prepare a client's statement; code 0: none */
@@ -279,11 +288,18 @@ void my_stmt_done(struct my_front *front, struct my_back *back, const struct fol
 void my_client_statements_clear(struct my_front *front);
 void my_statements_init(struct statements *table);
 
-/* What the scan of a statement's text found. */
+/* What is known of a statement: what the scan of its text found, and the answer to its PREPARE. */
 struct my_effects {
 	uint32_t found;
+	struct buf answer; /* packets, with the server's id; empty: not known */
 	char name[];
 };
+
+/* The answer to the client's PREPARE has come: it is kept. */
+void my_stmt_learn(struct statement *statement, struct buf *answer);
+
+/* An execution failed: what was said about the statement may not be true any more. */
+void my_stmt_unlearn(struct statement *statement);
 
 /* --- local.c: what weir answers itself --- */
 
@@ -347,6 +363,9 @@ void my_effects_apply(struct my_front *front, struct my_back *back, bool ok);
 void my_pin_add(struct my_back *back, enum my_pin_kind kind, const char *name);
 void my_pin_end(struct my_back *back, enum my_pin_kind kind, const char *name);
 void my_pins_clear(struct my_back *back);
+
+/* True if a pin stands for something that the next client must not meet. */
+bool my_pins_dirty(const struct my_back *back);
 
 /* --- sync.c: bringing a server connection to a client's settings --- */
 

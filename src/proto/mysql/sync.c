@@ -50,6 +50,8 @@ static void assign(struct buf *b, const char *name, const char *value, bool back
 	buf_u8(b, '=');
 	if (value)
 		write_value(b, name, value, backslash);
+	else if (text_equal_ci(name, "foreign_key_checks") || text_equal_ci(name, "unique_checks"))
+		buf_printf(b, "@@GLOBAL.%s", name); /* whose DEFAULT is wrong in MySQL 9 */
 	else
 		buf_text(b, "DEFAULT");
 }
@@ -149,6 +151,8 @@ void my_sync_reset(struct my_back *back, struct output *to_server)
 	my_back_own_command(back, MY_COM_RESET_CONNECTION, NULL, 0, to_server);
 	my_back_own_query(back, MYSQL_ARM_SQL, to_server);
 	my_back_own_query(back, MYSQL_NAMES_SQL, to_server);
+	if (back->handle->flavour & MY_FLAVOUR_IGNORE_SPACE)
+		my_back_own_query(back, MY_IGNORE_SPACE_SQL, to_server);
 	if (!my_settings_collation(table, &list, MYSQL_COLLATION, false) ||
 		(schema && !my_settings_set(table, &list, MY_SCHEMA, schema)) ||
 		(no_multi && !my_settings_set(table, &list, MY_NO_MULTI, no_multi)))
@@ -158,6 +162,6 @@ void my_sync_reset(struct my_back *back, struct output *to_server)
 	my_pins_clear(back);
 	prepared_clear(&back->prepared);
 	back->insert_id_owner = 0;
-	back->base.dirty = false;
+	back->tainted = false;
 	back->was_in_transaction = false;
 }

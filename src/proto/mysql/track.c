@@ -104,7 +104,7 @@ static struct my_pin *pin_find(const struct my_back *back, enum my_pin_kind kind
 	return NULL;
 }
 
-/* Pins whose end leaves the session as it was before them. */
+/* Pins that stand for something in the session which others must not meet. */
 static bool leaves_traces(enum my_pin_kind kind)
 {
 	switch (kind) {
@@ -131,14 +131,15 @@ void my_pin_add(struct my_back *back, enum my_pin_kind kind, const char *name)
 {
 	size_t size = strlen(name ? name : "") + 1;
 
-	if (leaves_traces(kind))
-		back->base.dirty = true;
-	if (pin_find(back, kind, name ? name : ""))
+	/* A lock may be taken twice, and is then held until it is given up twice. */
+	if (kind != MY_PIN_LOCK && pin_find(back, kind, name ? name : ""))
 		return;
 	struct my_pin *pin = malloc(sizeof(*pin) + size);
-	/* Without memory for the reason the connection is at least not given to anyone else. */
-	if (!pin)
+	/* Without memory for the reason nobody else meets what it was about. */
+	if (!pin) {
+		back->tainted = true;
 		return;
+	}
 	pin->kind = kind;
 	memcpy(pin->name, name ? name : "", size);
 	list_append(&back->pins, &pin->link);
@@ -150,8 +151,17 @@ void my_pin_end(struct my_back *back, enum my_pin_kind kind, const char *name)
 
 	while ((pin = pin_find(back, kind, name)))
 		pin_free(pin);
-	if (list_empty(&back->pins))
-		back->base.dirty = false;
+}
+
+bool my_pins_dirty(const struct my_back *back)
+{
+	struct list *link;
+
+	list_for_each (link, &back->pins) {
+		if (leaves_traces(list_entry(link, struct my_pin, link)->kind))
+			return true;
+	}
+	return false;
 }
 
 /* --- session tracking --- */
@@ -200,7 +210,18 @@ static void follow_collation(
 	}
 }
 
-static bool track_variable(struct my_front *front, struct my_back *back, struct reader *r)
+/* LAST_INSERT_ID() was set by hand: it is the client's from then on. */
+static void track_insert_id(struct my_front *front, struct my_back *back, const char *value)
+{
+	if (!front)
+		return;
+	front->last_insert_id = strtoull(value, NULL, 10);
+	back->insert_id = front->last_insert_id;
+	back->insert_id_owner = front->base.key.id;
+}
+
+static bool track_variable(
+	struct my_front *front, struct my_back *back, struct reader *r, struct tracked *tracked)
 {
 	char name[NAME_MAX_SIZE], value[SETTINGS_VALUE_MAX];
 
@@ -210,8 +231,11 @@ static bool track_variable(struct my_front *front, struct my_back *back, struct 
 		my_pin_add(back, MY_PIN_SETTINGS, name);
 		return !r->failed;
 	}
+	if (text_equal_ci(name, "last_insert_id"))
+		track_insert_id(front, back, value);
 	if (is_among(name, volatile_variables, ARRAY_LEN(volatile_variables)))
 		return true;
+	tracked->variable = true;
 	/* Of SET STATEMENT the server tells the value that holds for that statement only. */
 	if (front && front->found & SCAN_SET_STATEMENT)
 		return true;
@@ -244,9 +268,8 @@ static bool track_entry(struct my_front *front, struct my_back *back, uint8_t ki
 	case TRACK_VARIABLE:
 		/* MariaDB puts several pairs into one entry. */
 		while (reader_left(&r)) {
-			if (!track_variable(front, back, &r))
+			if (!track_variable(front, back, &r, tracked))
 				return false;
-			tracked->variable = true;
 		}
 		return true;
 	case TRACK_SCHEMA:
@@ -344,16 +367,47 @@ static void apply_transaction(struct my_front *front, struct my_back *back)
 	back->was_in_transaction = open;
 }
 
+static void end_one(struct my_back *back, enum my_pin_kind kind, const char *name)
+{
+	struct my_pin *pin = pin_find(back, kind, name);
+
+	if (pin)
+		pin_free(pin);
+}
+
+/* What a procedure has created is dropped by hand; whether that was all of it nobody knows, so the
+ * connection is free, and reset before the next client has it. */
+static void apply_drop(struct my_back *back, const char *name)
+{
+	my_pin_end(back, MY_PIN_TEMPORARY, name);
+	if (pin_find(back, MY_PIN_STATE, NULL)) {
+		my_pin_end(back, MY_PIN_STATE, NULL);
+		back->tainted = true;
+	}
+}
+
 static void apply_ends(struct my_front *front, struct my_back *back)
 {
+	const char *name = front->found_name ? front->found_name : "";
+
 	if (front->found & SCAN_RELEASE_LOCKS)
 		my_pin_end(back, MY_PIN_LOCK, NULL);
-	if (front->found & SCAN_UNLOCK)
-		my_pin_end(back, MY_PIN_TABLES, NULL);
+	if (front->found & SCAN_RELEASE_LOCK && *name)
+		end_one(back, MY_PIN_LOCK, name);
+	if (front->found & SCAN_UNLOCK) {
+		my_pin_end(back, MY_PIN_TABLES, name);
+		if (strcmp(name, "tables") == 0)
+			my_pin_end(back, MY_PIN_TABLES, "flush");
+	}
+	/* Beginning a transaction unlocks tables. */
+	if (front->found & SCAN_BEGINS)
+		my_pin_end(back, MY_PIN_TABLES, "tables");
+	if (front->found & SCAN_HANDLER_CLOSE)
+		my_pin_end(back, MY_PIN_HANDLER, name);
 	if (front->found & SCAN_DEALLOCATE)
-		my_pin_end(back, MY_PIN_PREPARE, NULL);
+		end_one(back, MY_PIN_PREPARE, name);
 	if (front->found & SCAN_DROP)
-		my_pin_end(back, MY_PIN_TEMPORARY, front->found_name ? front->found_name : "");
+		apply_drop(back, name);
 }
 
 static void apply_begins(struct my_front *front, struct my_back *back)
@@ -361,17 +415,23 @@ static void apply_begins(struct my_front *front, struct my_back *back)
 	static const struct {
 		uint32_t found;
 		enum my_pin_kind kind;
-	} begins[] = {{SCAN_USER_VARIABLE, MY_PIN_VARIABLE}, {SCAN_GET_LOCK, MY_PIN_LOCK},
-		{SCAN_LOCK, MY_PIN_TABLES}, {SCAN_HANDLER, MY_PIN_HANDLER},
-		{SCAN_PREPARE, MY_PIN_PREPARE}, {SCAN_SET_PINS, MY_PIN_SETTINGS},
-		{SCAN_SET_TRACKING, MY_PIN_SETTINGS}};
+		bool named;
+	} begins[] = {
+		{SCAN_USER_VARIABLE, MY_PIN_VARIABLE, false},
+		{SCAN_GET_LOCK, MY_PIN_LOCK, true},
+		{SCAN_LOCK, MY_PIN_TABLES, true},
+		{SCAN_HANDLER, MY_PIN_HANDLER, true},
+		{SCAN_PREPARE, MY_PIN_PREPARE, true},
+		{SCAN_SET_PINS, MY_PIN_SETTINGS, false},
+		{SCAN_SET_TRACKING, MY_PIN_SETTINGS, false},
+		{SCAN_TEMPORARY, MY_PIN_TEMPORARY, true},
+	};
 
 	for (size_t i = 0; i < ARRAY_LEN(begins); i++) {
 		if (front->found & begins[i].found)
-			my_pin_add(back, begins[i].kind, NULL);
+			my_pin_add(
+				back, begins[i].kind, begins[i].named ? front->found_name : NULL);
 	}
-	if (front->found & SCAN_TEMPORARY)
-		my_pin_add(back, MY_PIN_TEMPORARY, front->found_name);
 }
 
 void my_effects_apply(struct my_front *front, struct my_back *back, bool ok)
