@@ -13,7 +13,8 @@
 
 static const char *openssl_reason(void)
 {
-	unsigned long code = ERR_peek_last_error();
+	/* The first is what happened, the others say where. */
+	unsigned long code = ERR_peek_error();
 
 	/* What the system said about a file is not among OpenSSL's own texts. */
 	if (ERR_SYSTEM_ERROR(code))
@@ -131,7 +132,7 @@ static void explain(const SSL *ssl, int error, struct buf *ret_problem)
 	if (verified != X509_V_OK && SSL_get_verify_mode(ssl) != SSL_VERIFY_NONE)
 		buf_printf(ret_problem, "the server's certificate is refused: %s",
 			X509_verify_cert_error_string(verified));
-	else if (ERR_peek_last_error())
+	else if (ERR_peek_error())
 		buf_printf(ret_problem, "TLS: %s", openssl_reason());
 	else
 		buf_printf(ret_problem, "TLS: %s",

@@ -156,6 +156,22 @@ def test_a_client_s_secret_may_be_the_server_s_hash(start_weir, mariadb):
         wire.Client(weir.mysql_port, "hashed", "wrong")
 
 
+@pytest.mark.parametrize("rounds", [5000, 10000])
+def test_a_client_s_secret_may_be_mysql_s_hash_in_hexadecimal(start_weir, mysql, rounds):
+    """The salt may have bytes that a configuration file cannot hold. MySQL 8 hashes 5000 times, MySQL 9 more often."""
+    (before,), = mysql.query("select @@caching_sha2_password_digest_rounds")
+    mysql.execute(f"set global caching_sha2_password_digest_rounds = {rounds}",
+                  "alter user hashed@'%' identified by 'hashed-secret'",
+                  f"set global caching_sha2_password_digest_rounds = {before}")
+    (hashed,), = mysql.query("select hex(authentication_string) from mysql.user where user = 'hashed'")
+    weir = start_weir(ini=ini(mysql, accounts=[("hashed", f"0x{hashed}")]))
+    for _ in range(2):
+        with wire.Client(weir.mysql_port, "hashed", "hashed-secret") as client:
+            assert client.value("select 1") == "1"
+    with pytest.raises(wire.Error, match="1045"):
+        wire.Client(weir.mysql_port, "hashed", "wrong")
+
+
 def test_a_server_that_has_forgotten_its_passwords(start_weir, mysql):
     """caching_sha2_password: after FLUSH PRIVILEGES the server wants the password itself again."""
     weir = start_weir(mysql, pool_size=1, max_overflow=0)
