@@ -23,3 +23,10 @@ enum secret_kind secret_kind(const char *secret)
 		return SECRET_SCRAM;
 	return SECRET_PLAIN;
 }
+
+bool secret_is_password(const char *secret)
+{
+	enum secret_kind kind = secret_kind(secret);
+
+	return kind == SECRET_PLAIN || kind == SECRET_NONE;
+}

@@ -1,6 +1,8 @@
 /* What an account's password may be stored as. */
 #pragma once
 
+#include <stdbool.h>
+
 enum secret_kind {
 	SECRET_NONE,
 	SECRET_PLAIN,
@@ -13,3 +15,6 @@ enum secret_kind {
 
 /* NULL is SECRET_NONE. A text that only resembles one of the forms is a plain password. */
 enum secret_kind secret_kind(const char *secret);
+
+/* True if weir can log in to a server with it: a password, or none, but not a hash of one. */
+bool secret_is_password(const char *secret);

@@ -123,6 +123,11 @@ struct dial_target {
 	unsigned flavour;
 };
 
+/* The refusal of a target whose password is a hash: weir cannot log in with that. */
+#define DIAL_NO_PASSWORD                                                                           \
+	"user \"%.60s\" has no plain password in the configuration, which a URL without a user "   \
+	"needs"
+
 struct protocol {
 	const char *name;                 /* "postgresql": as in struct url and listen_* */
 	const char *const *console_names; /* database names that are the console; NULL-terminated */

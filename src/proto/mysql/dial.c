@@ -493,12 +493,6 @@ static int try_hosts(struct dialling *d, struct dialled *ret_dialled)
 	return r;
 }
 
-/* Only a password can be proved to a server, and sent to it if it asks for that. */
-static bool is_password(enum secret_kind kind)
-{
-	return kind == SECRET_PLAIN || kind == SECRET_NONE;
-}
-
 static void refuse(struct dialling *d, struct refusal *ret_refusal)
 {
 	buf_u8(&d->trouble, 0);
@@ -516,11 +510,8 @@ int mysql_dial(const struct dial_target *target, struct dialled *ret_dialled,
 		.target = target, .user = user ? user : "", .password = password ? password : ""};
 	int r = 1;
 
-	if (!url->user && !is_password(secret_kind(d.password))) {
-		buf_printf(&d.trouble,
-			"user \"%.60s\" has no plain password in the configuration, which a URL "
-			"without a user needs",
-			d.user);
+	if (!url->user && !secret_is_password(d.password)) {
+		buf_printf(&d.trouble, DIAL_NO_PASSWORD, d.user);
 		d.final = true;
 	} else {
 		r = try_hosts(&d, ret_dialled);

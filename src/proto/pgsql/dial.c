@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "auth/secret.h"
 #include "proto/pgsql/dial_params.h"
 #include "util/log.h"
 #include "util/random.h"
@@ -322,7 +323,11 @@ int pgsql_dial(const struct dial_target *target, struct dialled *ret_dialled,
 	int r = pgsql_params_init(&d.params, target);
 	if (r < 0)
 		return r;
-	if (attrs && strcmp(attrs, "prefer-standby") == 0) {
+	if (!target->url->user && !secret_is_password(target->password)) {
+		buf_printf(&d.trouble, DIAL_NO_PASSWORD, target->user);
+		d.final = true;
+		r = 1;
+	} else if (attrs && strcmp(attrs, "prefer-standby") == 0) {
 		/* A wish about the hosts together, of which libpq sees one at a time. */
 		r = try_hosts(&d, "standby", ret_dialled);
 		if (r == 1 && !d.final) {

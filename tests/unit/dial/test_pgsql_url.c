@@ -127,6 +127,25 @@ static void url_without_a_user_takes_the_clients(void **state)
 	url_clear(&url);
 }
 
+/* It would be sent as it is to a server that asks for a password in clear text. */
+static void hash_is_no_password_to_log_in_with(void **state)
+{
+	struct url url;
+	struct dialled dialled;
+	struct refusal refusal;
+	bool final = false;
+
+	parse("postgresql://127.0.0.1:1/d", &url);
+	struct dial_target target = {.url = &url,
+		.user = "someone",
+		.password = "*14E65567ABDB5135D0CFD9A70B3032C179A49EE7"};
+	assert_int_equal(pgsql_dial(&target, &dialled, &refusal, &final), 1);
+	assert_true(final);
+	assert_non_null(strstr(
+		refusal.text, "user \"someone\" has no plain password in the configuration"));
+	url_clear(&url);
+}
+
 static void connect_timeout_of_the_url_counts_first(void **state)
 {
 	static const struct {
@@ -179,6 +198,7 @@ int main(void)
 		cmocka_unit_test(bad_values_are_refused),
 		cmocka_unit_test(url_with_a_user_needs_nobody_else),
 		cmocka_unit_test(url_without_a_user_takes_the_clients),
+		cmocka_unit_test(hash_is_no_password_to_log_in_with),
 		cmocka_unit_test(connect_timeout_of_the_url_counts_first),
 		cmocka_unit_test(environment_has_no_say),
 	};
