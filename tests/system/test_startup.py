@@ -96,6 +96,17 @@ def test_wrong_password_and_unknown_user_are_told_alike(weir, user, password):
     assert client.error["M"] == f'password authentication failed for user "{user}"'
 
 
+def test_a_secret_in_a_form_of_mysql_s_lets_nobody_in_and_is_told_once(start_weir, postgres):
+    secret = "*14E65567ABDB5135D0CFD9A70B3032C179A49EE7"  # of "secret"
+    weir = start_weir(postgres, user=f"[user hashed]\npassword = {secret}")
+    for password in ("secret", secret, "wrong"):
+        client = Client(weir.port).login(user="hashed", password=password)
+        assert client.error.code == "28P01"
+    assert weir.log().count("event=useless_secret") == 1
+    assert 'event=useless_secret user="hashed"' in weir.log()
+    assert secret not in weir.log()
+
+
 def test_replication_is_refused(weir):
     client = Client(weir.port)
     client.send(startup({"user": "app", "replication": "database"}))

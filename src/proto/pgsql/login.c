@@ -3,13 +3,13 @@
  * on the message flow). A machine: it takes what the client sent and writes the answers. Which
  * accounts exist, the session knows.
  */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "auth/md5.h"
 #include "auth/secret.h"
 #include "proto/pgsql/state.h"
+#include "util/log.h"
 #include "util/random.h"
 #include "util/text.h"
 
@@ -39,6 +39,7 @@ struct login {
 /* The SCRAM keys of an account, derived once: a password takes milliseconds. */
 struct cached_verifier {
 	struct map_node node;
+	bool is_useless; /* there are none: the secret is of a form of MySQL's */
 	struct scram_verifier verifier;
 	const char *user; /* in `text`, behind the secret */
 	char text[];
@@ -65,32 +66,55 @@ static int derive(const struct account *account, struct scram_verifier *ret_veri
 	return scram_verifier_derive(account->user, account->secret, ret_verifier);
 }
 
-static int find_verifier(struct proto_worker *worker, const struct account *account,
+/* Said once per account and worker: what is in the map is not new. */
+static void warn_useless(const char *user)
+{
+	char text[200];
+
+	log_warning("event=useless_secret user=\"%s\" detail=\"nobody can log in as this user by "
+		    "PostgreSQL's protocol: the configuration has its password in a form that only "
+		    "serves MySQL's\"",
+		log_escape(user, text, sizeof(text)));
+}
+
+static struct cached_verifier *cache_new(const struct account *account)
+{
+	enum secret_kind kind = secret_kind(account->secret);
+	size_t size = strlen(account->secret) + 1, user_size = strlen(account->user) + 1;
+	struct cached_verifier *cached = calloc(1, sizeof(*cached) + size + user_size);
+
+	if (!cached)
+		return NULL;
+	cached->is_useless = kind == SECRET_NATIVE || kind == SECRET_CACHING_SHA2;
+	if (cached->is_useless) {
+		warn_useless(account->user);
+	} else if (derive(account, &cached->verifier) != 0) {
+		free(cached);
+		return NULL;
+	}
+	memcpy(cached->text, account->secret, size);
+	memcpy(cached->text + size, account->user, user_size);
+	cached->user = cached->text + size;
+	return cached;
+}
+
+/* False: there are no keys to that secret, or no memory. */
+static bool find_verifier(struct proto_worker *worker, const struct account *account,
 	struct scram_verifier *ret_verifier)
 {
 	uint64_t hash = hash_text(account->user);
 	struct map_node *node = map_find(&worker->verifiers, hash, verifier_equal, account);
+	struct cached_verifier *cached =
+		node ? container_of(node, struct cached_verifier, node) : cache_new(account);
 
-	if (node) {
-		*ret_verifier = container_of(node, struct cached_verifier, node)->verifier;
-		return 0;
-	}
-	int r = derive(account, ret_verifier);
-	if (r != 0)
-		return r;
-	size_t size = strlen(account->secret) + 1, user_size = strlen(account->user) + 1;
-	struct cached_verifier *cached = calloc(1, sizeof(*cached) + size + user_size);
 	if (!cached)
-		return -ENOMEM;
-	cached->verifier = *ret_verifier;
-	memcpy(cached->text, account->secret, size);
-	memcpy(cached->text + size, account->user, user_size);
-	cached->user = cached->text + size;
-	if (map_insert(&worker->verifiers, &cached->node, hash) < 0) {
+		return false;
+	if (!node && map_insert(&worker->verifiers, &cached->node, hash) < 0) {
 		free(cached);
-		return -ENOMEM;
+		return false;
 	}
-	return 0;
+	*ret_verifier = cached->verifier;
+	return !cached->is_useless;
 }
 
 void verifiers_clear(struct proto_worker *worker)
@@ -388,15 +412,14 @@ void login_identify(struct pg_front *front, const char *secret)
 	struct scram_verifier verifier;
 
 	front->phase = PHASE_PASSWORD;
-	/* What only proves something to MySQL proves nothing here. */
-	login->known = kind == SECRET_PLAIN || kind == SECRET_SCRAM || kind == SECRET_MD5;
+	login->known = kind != SECRET_NONE;
 	login->sasl = kind != SECRET_MD5;
 	if (!login->sasl) {
 		random_bytes(login->salt, sizeof(login->salt));
 		login->secret = strdup(secret);
 		return;
 	}
-	if (!login->known || find_verifier(front->worker, &account, &verifier) != 0) {
+	if (!login->known || !find_verifier(front->worker, &account, &verifier)) {
 		login->known = false;
 		scram_verifier_mock(front->user, &verifier);
 	}
