@@ -1,5 +1,12 @@
-/* Which parameters of a MySQL URL weir takes, and what they lead to. */
+/* Which parameters of a MySQL URL weir takes, what they lead to, and dialling where nobody answers.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "../test.h"
 #include "proto/mysql/dial.h"
@@ -123,6 +130,34 @@ static void each_host_is_tried_and_named(void **state)
 	url_clear(&url);
 }
 
+/* The backlog takes the connection; nobody greets. */
+static void silent_server_gets_its_time_and_no_more(void **state)
+{
+	struct sockaddr_in address = {
+		.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(address);
+	int listener = socket(AF_INET, SOCK_STREAM, 0);
+	struct url url;
+	struct dialled dialled;
+	struct refusal refusal;
+	bool final = true;
+	char text[64];
+
+	assert_return_code(bind(listener, (struct sockaddr *)&address, len), errno);
+	assert_return_code(listen(listener, 1), errno);
+	assert_return_code(getsockname(listener, (struct sockaddr *)&address, &len), errno);
+	snprintf(text, sizeof(text), "mysql://u:p@127.0.0.1:%u/d", ntohs(address.sin_port));
+	parse(text, &url);
+	struct dial_target target = {.url = &url, .connect_timeout = 150 * USEC_PER_MSEC};
+	usec_t start = clock_usec();
+	assert_int_equal(mysql_dial(&target, &dialled, &refusal, &final), 1);
+	assert_in_range(clock_usec() - start, 150 * USEC_PER_MSEC, 1000 * USEC_PER_MSEC);
+	assert_false(final);
+	assert_non_null(strstr(refusal.text, ": no answer within connect_timeout"));
+	url_clear(&url);
+	close(listener);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -131,6 +166,7 @@ int main(void)
 		cmocka_unit_test(certificates_are_checked_as_mysql_s_own_clients_do),
 		cmocka_unit_test(hash_is_no_password_to_log_in_with),
 		cmocka_unit_test(each_host_is_tried_and_named),
+		cmocka_unit_test(silent_server_gets_its_time_and_no_more),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
