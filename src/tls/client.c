@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "util/text.h"
+
 /* --- the context --- */
 
 static const char *openssl_reason(void)
@@ -83,13 +85,16 @@ static bool set_host(SSL *ssl, const struct tls_client *client)
 {
 	X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
 	bool names_host = client->proof == TLS_PROVES_HOST;
+	char name[TLSEXT_MAXLEN_host_name + 1];
 
 	/* A name that no certificate has must not end as no name at all, which any would fit. */
 	if (!client->host || !*client->host)
 		return !names_host;
 	if (is_numeric(client->host))
 		return !names_host || X509_VERIFY_PARAM_set1_ip_asc(param, client->host) == 1;
-	return SSL_set_tlsext_host_name(ssl, client->host) == 1 &&
+	/* OpenSSL copies it, but its macro casts const away. */
+	text_copy(name, sizeof(name), client->host);
+	return SSL_set_tlsext_host_name(ssl, name) == 1 &&
 	       (!names_host || SSL_set1_host(ssl, client->host) == 1);
 }
 
