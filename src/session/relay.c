@@ -252,10 +252,14 @@ static bool acquire(struct session *s)
 	return true;
 }
 
+/* The login is over. A greeting that is known already needs no server connection: the client is
+ * idle from now on, and no longer one that is slow to log in. */
 static bool register_key(struct session *s)
 {
 	if (s->registered || !s->front->welcomed)
 		return true;
+	if (s->state == SESSION_LOGIN)
+		session_move(s, SESSION_IDLE);
 	if (map_insert(&s->owner->by_key, &s->by_key, s->front->key.id) < 0)
 		return false;
 	s->registered = true;

@@ -121,3 +121,14 @@ def test_psycopg_sees_an_ordinary_server(weir):
         with pytest.raises(psycopg.errors.DivisionByZero):
             db.execute("select 1/0")
         assert db.execute("select 1").fetchone() == (1,)
+
+
+def test_a_client_that_has_logged_in_may_be_silent_for_longer_than_a_login_may_take(start_weir, postgres):
+    weir = start_weir(postgres, weir="client_login_timeout = 1s")
+    first = Client(weir.port).login()
+    # Its greeting is known by now: it needs no server connection.
+    second = Client(weir.port).login()
+    slow = Client(weir.port)
+    slow.send(startup({"user": "app", "database": "app"}))
+    assert slow.until_closed()[-1][0] == b"E"
+    assert first.query("select 1") == second.query("select 1") == [[b"1"]]
