@@ -174,6 +174,8 @@ static void answer(struct question *q)
 	}
 	if (q->topic && q->topic->merges)
 		merge_rows(q->topic, sum);
+	if (q->topic && q->topic->finish)
+		q->topic->finish(sum);
 	if (q->tag[0])
 		text_copy(sum->tag, sizeof(sum->tag), q->tag);
 	if (!sum->tag[0])
@@ -248,13 +250,14 @@ void console_everywhere(struct console *console, uint32_t session_id, const stru
 struct row {
 	const struct topic *topic;
 	const char **cells;
+	size_t first; /* where the first row of this key stood */
 };
 
 static int compare_keys(const void *a, const void *b)
 {
 	const struct row *x = a, *y = b;
 
-	for (size_t i = 0; i < x->topic->n_columns; i++) {
+	for (size_t i = 0; i < x->topic->n_cells; i++) {
 		if (x->topic->merges[i] != MERGE_KEY)
 			continue;
 		int order = strcmp(x->cells[i] ? x->cells[i] : "", y->cells[i] ? y->cells[i] : "");
@@ -262,6 +265,13 @@ static int compare_keys(const void *a, const void *b)
 			return order;
 	}
 	return 0;
+}
+
+static int compare_places(const void *a, const void *b)
+{
+	const struct row *x = a, *y = b;
+
+	return x->first < y->first ? -1 : x->first > y->first;
 }
 
 /* The cell of a column over the rows [first, last). */
@@ -286,9 +296,25 @@ static void merge_cell(
 	result_int(out, (long long)value);
 }
 
+/* Rows of one key stand together when this is done: by key, or where the first of them stood. */
+static void sort_rows(const struct topic *topic, struct row *rows, size_t n_rows)
+{
+	qsort(rows, n_rows, sizeof(*rows), compare_keys);
+	if (!topic->as_listed)
+		return;
+	for (size_t i = 0, end; i < n_rows; i = end) {
+		size_t first = rows[i].first;
+		for (end = i + 1; end < n_rows && compare_keys(&rows[i], &rows[end]) == 0; end++)
+			first = rows[end].first < first ? rows[end].first : first;
+		for (size_t j = i; j < end; j++)
+			rows[j].first = first;
+	}
+	qsort(rows, n_rows, sizeof(*rows), compare_places);
+}
+
 void merge_rows(const struct topic *topic, struct result *result)
 {
-	size_t n = topic->n_columns, n_rows = result->n_cells / n;
+	size_t n = topic->n_cells, n_rows = result->n_cells / n;
 	const char **cells = calloc(result->n_cells + 1, sizeof(*cells));
 	struct row *rows = calloc(n_rows + 1, sizeof(*rows));
 	struct result merged;
@@ -299,8 +325,8 @@ void merge_rows(const struct topic *topic, struct result *result)
 	for (size_t i = 0; result_next(result, &cursor, &cells[i]); i++)
 		;
 	for (size_t i = 0; i < n_rows; i++)
-		rows[i] = (struct row){.topic = topic, .cells = &cells[i * n]};
-	qsort(rows, n_rows, sizeof(*rows), compare_keys);
+		rows[i] = (struct row){.topic = topic, .cells = &cells[i * n], .first = i};
+	sort_rows(topic, rows, n_rows);
 	result_init(&merged);
 	for (size_t i = 0, end; i < n_rows; i = end) {
 		for (end = i + 1; end < n_rows && compare_keys(&rows[i], &rows[end]) == 0; end++)
@@ -308,9 +334,7 @@ void merge_rows(const struct topic *topic, struct result *result)
 		for (size_t column = 0; column < n; column++)
 			merge_cell(&merged, &rows[i], &rows[end], column);
 	}
-	buf_clear(&result->cells);
-	result->cells = merged.cells;
-	result->n_cells = merged.n_cells;
+	result_take_cells(result, &merged);
 out:
 	free(cells);
 	free(rows);

@@ -1,5 +1,5 @@
 /* What the files of this folder share: console.c (parsing, gathering), commands.c and show.c (the
- * two tables). */
+ * two tables), show_stats.c (topics that count). */
 #pragma once
 
 #include "admin/console.h"
@@ -38,15 +38,47 @@ struct topic {
 	const char *name;
 	unsigned access;
 	const struct result_column *columns;
-	const enum merge *merges; /* NULL: rows of all workers stand side by side */
 	size_t n_columns;
-	bool everywhere; /* asks every worker; else only the client's own */
+	const enum merge *merges; /* NULL: rows of all workers stand side by side */
+	size_t n_cells;           /* ... of one row while they are being merged */
+	bool as_listed;           /* the rows keep the order that each worker gives them */
+	bool everywhere;          /* asks every worker; else only the client's own */
 	void (*collect)(struct console *console, struct result *result);
-	const char *help;
+	/* Makes rows as they are shown of merged ones; NULL: they are the same. */
+	void (*finish)(struct result *result);
 };
+
+#define COLUMN(name_, type_)                                                                       \
+	{                                                                                          \
+		.name = name_, .type = RESULT_##type_                                              \
+	}
 
 extern const struct topic topics[];
 extern const size_t n_topics;
+
+/* --- show_stats.c --- */
+
+#define STATS_COLUMNS        25
+#define STATS_CELLS          26
+#define STATS_TOTALS_COLUMNS 13
+#define STATS_AVERAGES_CELLS 14
+#define TOTALS_COLUMNS       2
+
+extern const struct result_column stats_columns[STATS_COLUMNS];
+extern const struct result_column stats_totals_columns[STATS_TOTALS_COLUMNS];
+extern const struct result_column stats_averages_columns[STATS_TOTALS_COLUMNS];
+extern const struct result_column totals_columns[TOTALS_COLUMNS];
+extern const enum merge stats_merges[STATS_CELLS];
+extern const enum merge stats_totals_merges[STATS_TOTALS_COLUMNS];
+extern const enum merge stats_averages_merges[STATS_AVERAGES_CELLS];
+
+void collect_stats(struct console *console, struct result *result);
+void collect_totals(struct console *console, struct result *result);
+void finish_stats(struct result *result);
+void finish_stats_averages(struct result *result);
+void finish_totals(struct result *result);
+
+/* --- console.c --- */
 
 /* Every row of the same key becomes one, in the order of the keys. */
 void merge_rows(const struct topic *topic, struct result *result);

@@ -1,16 +1,12 @@
 /* The table of topics: what SHOW shows. Columns are PgBouncer's, in its order; weir's own come
  * last. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "admin/internal.h"
 #include "util/text.h"
-
-#define COLUMN(name_, type_)                                                                       \
-	{                                                                                          \
-		.name = name_, .type = RESULT_##type_                                              \
-	}
 
 static void wall_text(struct result *r, usec_t wall)
 {
@@ -41,6 +37,9 @@ static const enum merge pools_merges[] = {MERGE_KEY, MERGE_KEY, MERGE_SUM, MERGE
 	MERGE_SUM, MERGE_SUM, MERGE_SUM, MERGE_SUM, MERGE_SUM, MERGE_SUM, MERGE_SUM, MERGE_SUM,
 	MERGE_MAX, MERGE_MAX, MERGE_SAME, MERGE_SAME, MERGE_SUM};
 
+/* "maxwait", which "maxwait_us" follows. */
+#define POOLS_MAXWAIT 13
+
 static void count_console(void *arg, const struct session_info *info)
 {
 	unsigned *n = arg;
@@ -69,8 +68,8 @@ static void collect_pools(struct console *console, struct result *r)
 		result_int(r, 0);
 		result_int(r, c.n_testing + c.n_cleaning);
 		result_int(r, c.n_dialling);
-		result_int(r, c.oldest_wait / USEC_PER_SEC);
-		result_int(r, c.oldest_wait % USEC_PER_SEC);
+		result_int(r, 0);
+		result_int(r, c.oldest_wait);
 		const struct config_database *database = pool_database(pool);
 		result_text(
 			r, mode_name(database ? database->pool.pool_mode : POOL_MODE_TRANSACTION));
@@ -86,6 +85,29 @@ static void collect_pools(struct console *console, struct result *r)
 	result_text(r, "statement");
 	result_text(r, NULL);
 	result_int(r, 0);
+}
+
+/* The longest wait of all workers was gathered in microseconds; its whole seconds come first. */
+static void finish_pools(struct result *r)
+{
+	struct result out;
+	const char *cursor = NULL, *text;
+	long long wait = 0;
+
+	result_init(&out);
+	for (size_t i = 0; result_next(r, &cursor, &text); i++) {
+		size_t column = i % ARRAY_LEN(pools_columns);
+		if (column == POOLS_MAXWAIT)
+			continue;
+		if (column == POOLS_MAXWAIT + 1) {
+			wait = text ? strtoll(text, NULL, 10) : 0;
+			result_int(&out, wait / USEC_PER_SEC);
+			result_int(&out, wait % USEC_PER_SEC);
+		} else {
+			result_text(&out, text);
+		}
+	}
+	result_take_cells(r, &out);
 }
 
 /* --- CLIENTS and SERVERS --- */
@@ -150,11 +172,29 @@ static void collect_clients(struct console *console, struct result *r)
 	sessions_each(console->sessions, collect_client, r);
 }
 
+/* The socket knows best: a URL may name several hosts. */
+static void add_address(
+	struct result *r, int fd, int (*get)(int, struct sockaddr *restrict, socklen_t *restrict))
+{
+	struct sockaddr_storage address = {0};
+	socklen_t len = sizeof(address);
+	char text[ADDRESS_TEXT_SIZE], host[ADDRESS_TEXT_SIZE];
+	int port = 0;
+
+	if (get(fd, (struct sockaddr *)&address, &len) < 0) {
+		result_text(r, "");
+		result_int(r, 0);
+		return;
+	}
+	address_print(&address, text);
+	address_split(text, host, &port);
+	result_text(r, host);
+	result_int(r, port);
+}
+
 static void collect_server(void *arg, struct server *server)
 {
 	struct result *r = arg;
-	const struct config_database *database = pool_database(server->pool);
-	const struct url_host *host = database ? &database->url.hosts[0] : NULL;
 	struct session_info holder = {0};
 
 	if (server->holder)
@@ -164,10 +204,8 @@ static void collect_server(void *arg, struct server *server)
 	result_text(r, pool_database_name(server->pool));
 	result_text(r, "none");
 	result_text(r, server_state_name(server->state));
-	result_text(r, host ? host->name : "");
-	result_int(r, host ? host->port : 0);
-	result_text(r, "");
-	result_int(r, 0);
+	add_address(r, server->stream.fd, getpeername);
+	add_address(r, server->stream.fd, getsockname);
 	wall_text(r, server->opened_wall);
 	wall_text(r, clock_wall_usec() - (clock_usec() - (server->holder ? server->lent_since
 									 : server->idle_since)));
@@ -258,84 +296,6 @@ static void collect_waiters(struct console *console, struct result *r)
 	sessions_each(console->sessions, collect_waiter, r);
 }
 
-/* --- STATS --- */
-
-#define STATS_MERGES                                                                               \
-	MERGE_SUM, MERGE_SUM, MERGE_SUM, MERGE_SUM, MERGE_SUM, MERGE_SUM, MERGE_SUM, MERGE_SUM,    \
-		MERGE_SUM, MERGE_SUM, MERGE_SUM, MERGE_SUM
-#define AVERAGES_MERGES                                                                            \
-	MERGE_SUM, MERGE_SUM, MERGE_SUM, MERGE_SUM, MERGE_SUM, MERGE_MAX, MERGE_MAX, MERGE_MAX,    \
-		MERGE_SUM, MERGE_SUM, MERGE_SUM, MERGE_SUM
-#define N(name_) COLUMN(name_, NUMERIC)
-
-static const struct result_column stats_columns[] = {COLUMN("database", TEXT),
-	N("total_server_assignment_count"), N("total_xact_count"), N("total_query_count"),
-	N("total_received"), N("total_sent"), N("total_xact_time"), N("total_query_time"),
-	N("total_wait_time"), N("total_client_parse_count"), N("total_server_parse_count"),
-	N("total_bind_count"), N("total_client_login_count"), N("avg_server_assignment_count"),
-	N("avg_xact_count"), N("avg_query_count"), N("avg_recv"), N("avg_sent"), N("avg_xact_time"),
-	N("avg_query_time"), N("avg_wait_time"), N("avg_client_parse_count"),
-	N("avg_server_parse_count"), N("avg_bind_count"), N("avg_client_login_count")};
-static const enum merge stats_merges[] = {MERGE_KEY, STATS_MERGES, AVERAGES_MERGES};
-
-static const struct result_column totals_columns[] = {COLUMN("database", TEXT),
-	N("server_assignment_count"), N("xact_count"), N("query_count"), N("bytes_received"),
-	N("bytes_sent"), N("xact_time"), N("query_time"), N("wait_time"), N("client_parse_count"),
-	N("server_parse_count"), N("bind_count"), N("client_login_count")};
-static const enum merge totals_merges[] = {MERGE_KEY, STATS_MERGES};
-
-static const struct result_column averages_columns[] = {COLUMN("database", TEXT),
-	N("server_assignment_count"), N("xact_count"), N("query_count"), N("bytes_received"),
-	N("bytes_sent"), N("xact_time"), N("query_time"), N("wait_time"),
-	N("avg_client_parse_count"), N("avg_server_parse_count"), N("avg_bind_count"),
-	N("avg_client_login_count")};
-static const enum merge averages_merges[] = {MERGE_KEY, AVERAGES_MERGES};
-
-static void add_totals(struct result *r, const struct pool_counters *c)
-{
-	const uint64_t values[] = {c->n_assignments, c->n_transactions, c->n_queries, c->n_received,
-		c->n_sent, c->transaction_usec, c->query_usec, c->wait_usec, c->n_client_parses,
-		c->n_server_parses, c->n_binds, c->n_logins};
-
-	for (size_t i = 0; i < ARRAY_LEN(values); i++)
-		result_int(r, (long long)values[i]);
-}
-
-/* Counts and bytes per second, times per item, over the last whole period. */
-static void add_averages(struct result *r, const struct pool_stats *stats)
-{
-	const struct pool_counters *a = &stats->at_start, *b = &stats->at_end;
-	usec_t period = stats->period_end - stats->period_start;
-	uint64_t seconds = period > USEC_PER_SEC ? (uint64_t)(period / USEC_PER_SEC) : 1;
-	uint64_t transactions = b->n_transactions - a->n_transactions;
-	uint64_t queries = b->n_queries - a->n_queries;
-	uint64_t assignments = b->n_assignments - a->n_assignments;
-	const uint64_t values[] = {assignments / seconds, transactions / seconds, queries / seconds,
-		(b->n_received - a->n_received) / seconds, (b->n_sent - a->n_sent) / seconds,
-		(b->transaction_usec - a->transaction_usec) / (transactions ? transactions : 1),
-		(b->query_usec - a->query_usec) / (queries ? queries : 1),
-		(b->wait_usec - a->wait_usec) / (assignments ? assignments : 1),
-		(b->n_client_parses - a->n_client_parses) / seconds,
-		(b->n_server_parses - a->n_server_parses) / seconds,
-		(b->n_binds - a->n_binds) / seconds, (b->n_logins - a->n_logins) / seconds};
-
-	for (size_t i = 0; i < ARRAY_LEN(values); i++)
-		result_int(r, (long long)values[i]);
-}
-
-static void collect_stats(struct console *console, struct result *r)
-{
-	struct pool *pool = NULL;
-
-	while ((pool = pools_next(console->pools, pool))) {
-		result_text(r, pool_database_name(pool));
-		if (r->columns != averages_columns)
-			add_totals(r, &pool_stats(pool)->total);
-		if (r->columns != totals_columns)
-			add_averages(r, pool_stats(pool));
-	}
-}
-
 /* --- DATABASES, USERS --- */
 
 static const struct result_column databases_columns[] = {COLUMN("name", TEXT), COLUMN("host", TEXT),
@@ -350,14 +310,13 @@ static const enum merge databases_merges[] = {MERGE_KEY, MERGE_SAME, MERGE_SAME,
 	MERGE_SAME, MERGE_SAME, MERGE_SAME, MERGE_SAME, MERGE_SAME, MERGE_SAME, MERGE_SAME,
 	MERGE_SAME, MERGE_SUM, MERGE_SAME, MERGE_SUM, MERGE_MAX, MERGE_SAME};
 
-static void count_database(struct console *console, const char *name, unsigned *ret_servers,
-	unsigned *ret_clients, bool *ret_paused)
+static void count_database(
+	struct console *console, const char *name, unsigned *ret_servers, unsigned *ret_clients)
 {
 	struct pool *pool = NULL;
 	struct pool_counts c;
 
 	*ret_servers = *ret_clients = 0;
-	*ret_paused = false;
 	while ((pool = pools_next(console->pools, pool))) {
 		if (strcmp(pool_database_name(pool), name) != 0)
 			continue;
@@ -365,7 +324,6 @@ static void count_database(struct console *console, const char *name, unsigned *
 		*ret_servers += c.n_idle + c.n_testing + c.n_lent + c.n_cleaning + c.n_held +
 				c.n_closing + c.n_dialling;
 		*ret_clients += c.n_clients;
-		*ret_paused |= pool_is_paused(pool);
 	}
 }
 
@@ -375,8 +333,7 @@ static void collect_databases(struct console *console, struct result *r)
 		const struct config_database *d = &console->config->databases[i];
 		const struct url_host *host = &d->url.hosts[0];
 		unsigned n_servers, n_clients;
-		bool paused;
-		count_database(console, d->name, &n_servers, &n_clients, &paused);
+		count_database(console, d->name, &n_servers, &n_clients);
 		result_text(r, d->name);
 		result_text(r, host->name[0] == '/' ? NULL : host->name);
 		result_int(r, host->port ? host->port : 5432);
@@ -393,7 +350,7 @@ static void collect_databases(struct console *console, struct result *r)
 		result_int(r, n_servers);
 		result_int(r, 0);
 		result_int(r, n_clients);
-		result_int(r, paused || console->paused);
+		result_int(r, pools_is_paused(console->pools, d->name));
 		result_int(r, 0);
 	}
 }
@@ -414,7 +371,7 @@ static void count_user(void *arg, const struct session_info *info)
 {
 	struct user_count *count = arg;
 
-	if (!info->user || strcmp(info->user, count->name) != 0)
+	if (info->console || !info->user || strcmp(info->user, count->name) != 0)
 		return;
 	count->n_clients++;
 	count->n_servers += info->server != NULL;
@@ -458,7 +415,7 @@ static void collect_lists(struct console *console, struct result *r)
 
 	while ((pool = pools_next(console->pools, pool))) {
 		pool_count(pool, &c);
-		n_pools++;
+		n_pools += c.is_home;
 		n_free += c.n_idle;
 		n_used += c.n_lent + c.n_testing + c.n_cleaning + c.n_held;
 	}
@@ -513,6 +470,8 @@ static void collect_mem(struct console *console, struct result *r)
 static const struct result_column config_columns[] = {COLUMN("key", TEXT), COLUMN("value", TEXT),
 	COLUMN("default", TEXT), COLUMN("changeable", TEXT)};
 
+static const enum merge config_merges[] = {MERGE_KEY, MERGE_SAME, MERGE_SAME, MERGE_SAME};
+
 static void add_option(
 	void *arg, const char *key, const char *value, const char *fallback, bool changeable)
 {
@@ -524,7 +483,9 @@ static void add_option(
 
 static void collect_config(struct console *console, struct result *r)
 {
-	config_each_option(console->config, add_option, r);
+	/* Merging sorts them, as PgBouncer's are. One worker's are enough. */
+	if (console->index == 0)
+		config_each_option(console->config, add_option, r);
 }
 
 static const struct result_column state_columns[] = {COLUMN("key", TEXT), COLUMN("value", TEXT)};
@@ -552,30 +513,43 @@ static void collect_help(struct console *console, struct result *r)
 	commands_help(&r->detail);
 }
 
-#define TOPIC(name_, columns_, merges_, everywhere_, collect_)                                     \
+/* What all workers answer is merged by that. */
+#define MERGED(merges_) .merges = merges_, .n_cells = ARRAY_LEN(merges_)
+
+/* The rows of all workers stand side by side. */
+#define SIDE_BY_SIDE .merges = NULL
+
+#define TOPIC(name_, columns_, everywhere_, collect_, ...)                                         \
 	{                                                                                          \
-		.name = name_, .access = ACCESS_STATS, .columns = columns_, .merges = merges_,     \
-		.n_columns = ARRAY_LEN(columns_), .everywhere = everywhere_, .collect = collect_   \
+		.name = name_, .access = ACCESS_STATS, .columns = columns_,                        \
+		.n_columns = ARRAY_LEN(columns_), .everywhere = everywhere_, .collect = collect_,  \
+		__VA_ARGS__                                                                        \
 	}
 
 const struct topic topics[] = {
 	{.name = "help", .access = ACCESS_STATS, .collect = collect_help},
-	TOPIC("pools", pools_columns, pools_merges, true, collect_pools),
-	TOPIC("clients", peers_columns, NULL, true, collect_clients),
-	TOPIC("servers", servers_columns, NULL, true, collect_servers),
-	TOPIC("stats", stats_columns, stats_merges, true, collect_stats),
-	TOPIC("stats_totals", totals_columns, totals_merges, true, collect_stats),
-	TOPIC("stats_averages", averages_columns, averages_merges, true, collect_stats),
-	TOPIC("databases", databases_columns, databases_merges, true, collect_databases),
-	TOPIC("users", users_columns, users_merges, true, collect_users),
-	TOPIC("lists", lists_columns, lists_merges, true, collect_lists),
-	TOPIC("config", config_columns, NULL, false, collect_config),
-	TOPIC("state", state_columns, NULL, false, collect_state),
-	TOPIC("mem", mem_columns, mem_merges, true, collect_mem),
-	TOPIC("version", version_columns, NULL, false, collect_version),
-	TOPIC("holders", holders_columns, NULL, true, collect_holders),
-	TOPIC("pins", pins_columns, NULL, true, collect_holders),
-	TOPIC("waiters", waiters_columns, NULL, true, collect_waiters),
+	TOPIC("pools", pools_columns, true, collect_pools, MERGED(pools_merges),
+		.finish = finish_pools),
+	TOPIC("clients", peers_columns, true, collect_clients, SIDE_BY_SIDE),
+	TOPIC("servers", servers_columns, true, collect_servers, SIDE_BY_SIDE),
+	TOPIC("stats", stats_columns, true, collect_stats, MERGED(stats_merges),
+		.finish = finish_stats),
+	TOPIC("stats_totals", stats_totals_columns, true, collect_stats,
+		MERGED(stats_totals_merges)),
+	TOPIC("stats_averages", stats_averages_columns, true, collect_stats,
+		MERGED(stats_averages_merges), .finish = finish_stats_averages),
+	TOPIC("totals", totals_columns, true, collect_totals, MERGED(stats_merges),
+		.finish = finish_totals),
+	TOPIC("databases", databases_columns, true, collect_databases, MERGED(databases_merges)),
+	TOPIC("users", users_columns, true, collect_users, MERGED(users_merges)),
+	TOPIC("lists", lists_columns, true, collect_lists, MERGED(lists_merges), .as_listed = true),
+	TOPIC("config", config_columns, true, collect_config, MERGED(config_merges)),
+	TOPIC("state", state_columns, false, collect_state, SIDE_BY_SIDE),
+	TOPIC("mem", mem_columns, true, collect_mem, MERGED(mem_merges), .as_listed = true),
+	TOPIC("version", version_columns, false, collect_version, SIDE_BY_SIDE),
+	TOPIC("holders", holders_columns, true, collect_holders, SIDE_BY_SIDE),
+	TOPIC("pins", pins_columns, true, collect_holders, SIDE_BY_SIDE),
+	TOPIC("waiters", waiters_columns, true, collect_waiters, SIDE_BY_SIDE),
 };
 
 const size_t n_topics = ARRAY_LEN(topics);

@@ -85,6 +85,7 @@ struct config {
 	enum log_level log_level;
 	usec_t client_login_timeout;
 	usec_t shutdown_timeout;
+	usec_t stats_period;
 	struct config_pool defaults;
 	struct config_database *databases;
 	size_t n_databases;

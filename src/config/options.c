@@ -59,6 +59,8 @@ const struct option_row options[] = {
 		"longest time a client may take to log in", NULL),
 	WEIR(DURATION, shutdown_timeout, "30s", 0, DAY, true,
 		"how long clients in a transaction may go on after TERM", NULL),
+	WEIR(DURATION, stats_period, "1min", USEC_PER_SEC, DAY, true,
+		"the averages of SHOW STATS are those of the last period of this length", NULL),
 
 	{.section = OPTION_URL,
 		.type = OPTION_TEXT,

@@ -261,3 +261,15 @@ void address_print(const struct sockaddr_storage *address, char ret_text[ADDRESS
 		text_copy(ret_text, ADDRESS_TEXT_SIZE, "unix");
 	}
 }
+
+void address_split(const char *text, char ret_host[ADDRESS_TEXT_SIZE], int *ret_port)
+{
+	const char *colon = strrchr(text, ':');
+
+	text_copy(ret_host, ADDRESS_TEXT_SIZE, text);
+	*ret_port = 0;
+	if (!colon)
+		return;
+	ret_host[colon - text] = 0;
+	*ret_port = (int)strtol(colon + 1, NULL, 10);
+}

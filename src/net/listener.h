@@ -36,3 +36,6 @@ void listener_free(struct listener *listener);
 /* "127.0.0.1:6432", "[::1]:6432" or "unix" for a peer, always terminated. */
 #define ADDRESS_TEXT_SIZE 64
 void address_print(const struct sockaddr_storage *address, char ret_text[ADDRESS_TEXT_SIZE]);
+
+/* Splits what address_print() made; "unix" has port 0. */
+void address_split(const char *text, char ret_host[ADDRESS_TEXT_SIZE], int *ret_port);

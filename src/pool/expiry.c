@@ -204,7 +204,9 @@ void pool_timer_fired(void *arg)
 	struct pool *pool = arg;
 	usec_t now = clock_usec();
 
-	stats_tick(&pool->stats, now);
+	usec_t stats_period = pool->owner->host.config->stats_period;
+
+	stats_tick(&pool->stats, now, stats_period);
 	expire_deadlines(pool, SERVER_TESTING, now);
 	expire_deadlines(pool, SERVER_CLEANING, now);
 	expire_deadlines(pool, SERVER_HELD, now);
@@ -212,5 +214,5 @@ void pool_timer_fired(void *arg)
 	expire_idle(pool, now);
 	time_out_waiters(pool, now);
 	pool_tend(pool);
-	pool_wake_at(pool, now + STATS_PERIOD);
+	pool_wake_at(pool, stats_next_tick(now, stats_period));
 }

@@ -31,11 +31,6 @@ struct pool_stats *pool_stats(struct pool *pool)
 	return &pool->stats;
 }
 
-bool pool_is_paused(const struct pool *pool)
-{
-	return pool->paused;
-}
-
 bool pool_is_in_trouble(const struct pool *pool)
 {
 	return pool_n_alive(pool) == 0;
@@ -74,7 +69,8 @@ void pool_count(const struct pool *pool, struct pool_counts *ret_counts)
 		.n_held = pool->n_servers[SERVER_HELD],
 		.n_closing = pool->n_servers[SERVER_CLOSING],
 		.n_dialling = pool->n_dialling,
-		.oldest_wait = w ? clock_usec() - w->since : 0};
+		.oldest_wait = w ? clock_usec() - w->since : 0,
+		.is_home = pool_is_home(pool)};
 }
 
 void pool_each_server(struct pool *pool, pool_server_fn fn, void *arg)

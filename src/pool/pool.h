@@ -91,6 +91,10 @@ void pools_pause(struct pools *pools, const char *database);
 void pools_resume(struct pools *pools, const char *database);
 void pools_reconnect(struct pools *pools, const char *database);
 
+/* Has all of weir been paused (NULL), or this database, by name or with all others? */
+bool pools_is_paused(const struct pools *pools, const char *database);
+bool pools_any_paused(const struct pools *pools);
+
 /* True when no shard of this worker that is paused has a connection left. */
 bool pools_paused_empty(const struct pools *pools, const char *database);
 
@@ -134,7 +138,6 @@ const struct config_database *pool_database(const struct pool *pool);
 const struct protocol *pool_protocol(const struct pool *pool);
 struct proto_pool *pool_proto(const struct pool *pool);
 struct pool_stats *pool_stats(struct pool *pool);
-bool pool_is_paused(const struct pool *pool);
 
 /* This shard has no living connection: whether the server can be reached is not known. */
 bool pool_is_in_trouble(const struct pool *pool);
@@ -148,6 +151,7 @@ struct pool_counts {
 	unsigned n_clients, n_waiting;
 	unsigned n_idle, n_testing, n_lent, n_cleaning, n_held, n_closing, n_dialling;
 	usec_t oldest_wait; /* how long the oldest waiter has waited; 0: none waits */
+	bool is_home;       /* true of one of the pool's shards */
 };
 
 void pool_count(const struct pool *pool, struct pool_counts *ret_counts);

@@ -49,6 +49,16 @@ static bool is_paused(const struct pools *pools, const char *name)
 	return pools->paused_all;
 }
 
+bool pools_is_paused(const struct pools *pools, const char *database)
+{
+	return database ? is_paused(pools, database) : pools->paused_all;
+}
+
+bool pools_any_paused(const struct pools *pools)
+{
+	return pools->paused_all || !list_empty(&pools->paused_names);
+}
+
 static void remember_paused(struct pools *pools, const char *database)
 {
 	if (!database) {
@@ -299,7 +309,8 @@ void pools_resume(struct pools *pools, const char *database)
 	while ((pool = pools_next(pools, pool))) {
 		if (!is_meant(pool->name, database))
 			continue;
-		pool->paused = false;
+		/* What is paused with all others stays so when its own name is resumed. */
+		pool->paused = is_paused(pools, pool->name);
 		timer_set(&pool->timer, clock_usec());
 	}
 }

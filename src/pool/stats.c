@@ -6,9 +6,16 @@ void stats_init(struct pool_stats *stats, usec_t now)
 	*stats = (struct pool_stats){.period_start = now, .period_end = now};
 }
 
-void stats_tick(struct pool_stats *stats, usec_t now)
+/* All shards end their periods at the same moments, so that what they counted in them may be added
+ * up. */
+usec_t stats_next_tick(usec_t now, usec_t period)
 {
-	if (now - stats->period_end < STATS_PERIOD)
+	return (now / period + 1) * period;
+}
+
+void stats_tick(struct pool_stats *stats, usec_t now, usec_t period)
+{
+	if (now < stats_next_tick(stats->period_end, period))
 		return;
 	stats->at_start = stats->at_end;
 	stats->period_start = stats->period_end;

@@ -21,8 +21,6 @@ struct pool_counters {
 
 /* Totals since the start, and as of the beginning and the end of the last whole period, for
  * averages. */
-#define STATS_PERIOD (60 * USEC_PER_SEC)
-
 struct pool_stats {
 	struct pool_counters total;
 	struct pool_counters at_start, at_end;
@@ -31,8 +29,9 @@ struct pool_stats {
 
 void stats_init(struct pool_stats *stats, usec_t now);
 
-/* Call it now and then: moves to the next period when one is over. */
-void stats_tick(struct pool_stats *stats, usec_t now);
+/* Moves to the next period when one is over; call it at stats_next_tick(). */
+void stats_tick(struct pool_stats *stats, usec_t now, usec_t period);
+usec_t stats_next_tick(usec_t now, usec_t period);
 
 /* Takes over what a server connection counted since the last time. */
 void stats_take(struct pool_stats *stats, struct back *back);

@@ -55,6 +55,15 @@ void result_append(struct result *r, const struct result *more)
 	r->n_cells += more->n_cells;
 }
 
+void result_take_cells(struct result *r, struct result *other)
+{
+	buf_clear(&r->cells);
+	r->cells = other->cells;
+	r->n_cells = other->n_cells;
+	other->cells = (struct buf){0};
+	other->n_cells = 0;
+}
+
 void result_fail(struct result *r, const char *sqlstate, const char *format, ...)
 {
 	va_list args;

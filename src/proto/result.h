@@ -43,4 +43,7 @@ bool result_next(const struct result *r, const char **cursor, const char **ret_t
 /* Appends the rows of `more`, whose columns must be the same. */
 void result_append(struct result *r, const struct result *more);
 
+/* The rows of `other` take the place of those of `r`; `other` has none any more. */
+void result_take_cells(struct result *r, struct result *other);
+
 void result_fail(struct result *r, const char *sqlstate, const char *format, ...) PRINTF_LIKE(3, 4);

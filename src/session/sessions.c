@@ -198,19 +198,6 @@ static const char *state_name(const struct session *s)
 	return "idle";
 }
 
-/* Splits "host:port" as address_print() makes it. */
-static void split_address(const char *text, char ret_host[ADDRESS_TEXT_SIZE], int *ret_port)
-{
-	const char *colon = strrchr(text, ':');
-
-	text_copy(ret_host, ADDRESS_TEXT_SIZE, text);
-	*ret_port = 0;
-	if (!colon)
-		return;
-	ret_host[colon - text] = 0;
-	*ret_port = (int)strtol(colon + 1, NULL, 10);
-}
-
 void session_describe(const struct session *s, struct session_info *ret_info)
 {
 	struct sockaddr_storage local = {0};
@@ -232,12 +219,12 @@ void session_describe(const struct session *s, struct session_info *ret_info)
 		.in_transaction = s->server && s->server->back->in_transaction,
 		.n_statements = s->front->protocol->front_n_statements(s->front),
 		.server = s->server};
-	split_address(s->peer_text, ret_info->address, &ret_info->port);
+	address_split(s->peer_text, ret_info->address, &ret_info->port);
 	if (getsockname(s->stream.fd, (struct sockaddr *)&local, &len) == 0)
 		address_print(&local, text);
 	else
 		text_copy(text, sizeof(text), "");
-	split_address(text, ret_info->local_address, &ret_info->local_port);
+	address_split(text, ret_info->local_address, &ret_info->local_port);
 }
 
 void session_print(const struct session *s, char *ret_text, size_t size)

@@ -309,7 +309,7 @@ def start_weir(tmp_path):
     """start_weir(postgres, pool_size=3, ...), start_weir(mariadb, ...) or start_weir(ini=TEXT)."""
     running = []
 
-    def start(server=None, ini=None, weir="", user="", **options):
+    def start(server=None, ini=None, weir="", user="", workers=1, **options):
         base = tmp_path / f"weir{len(running)}"
         base.mkdir()
         if ini is None:
@@ -317,7 +317,7 @@ def start_weir(tmp_path):
             listen = "listen_postgresql = 127.0.0.1:@PORT@"
             if isinstance(server, mysql_servers.Server):
                 listen += "\nlisten_mysql = 127.0.0.1:@MYSQL_PORT@"
-            ini = (f"[weir]\n{listen}\nworkers = 1\n"
+            ini = (f"[weir]\n{listen}\nworkers = {workers}\n"
                    f"admin_users = app\n{weir}\n"
                    f"[database app]\nurl = {server.url()}\n{lines}\n{user}\n")
         daemon = Weir(base, ini)

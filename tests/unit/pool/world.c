@@ -102,6 +102,7 @@ struct config *world_config(const struct config_pool *limits, const char *host)
 			.hosts = url_host,
 			.n_hosts = 1},
 		.pool = *limits};
+	config->stats_period = 60 * USEC_PER_SEC;
 	config->databases = database;
 	config->n_databases = 1;
 	world.configs[world.n_configs++] = config;
