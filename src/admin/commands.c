@@ -29,11 +29,17 @@ static const char *argument(const struct run *run)
 	return run->command->n_words > 1 ? run->command->words[1] : "";
 }
 
+static void reply_invalid(struct console *console, uint32_t session_id, const char *text)
+{
+	console_reply_error(console, session_id, "invalid command '%.100s', use SHOW HELP;", text);
+}
+
 static bool knows_database(const struct run *run)
 {
 	const char *name = argument(run);
 
-	if (!*name || config_database(run->console->config, name))
+	/* Without a name all are meant; "" is a name, of none. */
+	if (run->command->n_words == 1 || config_database(run->console->config, name))
 		return true;
 	console_reply_error(run->console, run->session_id, "no such database: %s", name);
 	return false;
@@ -188,6 +194,10 @@ static void run_pause(const struct run *run)
 
 	if (!knows_database(run))
 		return;
+	if (pools_is_paused(console->pools, or_all(argument(run)))) {
+		console_reply_error(console, run->session_id, "already suspended/paused");
+		return;
+	}
 	struct pause *pause = calloc(1, sizeof(*pause));
 	CHECK(pause);
 	pause->session_id = run->session_id;
@@ -197,9 +207,45 @@ static void run_pause(const struct run *run)
 	timer_set(&console->pause_timer, clock_usec());
 }
 
+/* Who gives up waiting for a PAUSE does not want it any more. */
+void console_cancel(struct console *console, uint32_t session_id)
+{
+	struct pause *pause = find_pause(console, session_id);
+	struct result result;
+
+	if (!pause)
+		return;
+	send_errands(console, resume_here, pause->database);
+	list_remove(&pause->link);
+	free(pause);
+	result_init(&result);
+	result_fail(&result, "57014", "canceling statement due to user request");
+	console_reply(console, session_id, &result);
+	result_clear(&result);
+}
+
+static bool is_paused(const struct run *run)
+{
+	const struct console *console = run->console;
+	const char *name = argument(run);
+
+	if (*name && console->paused)
+		console_reply_error(run->console, run->session_id,
+			"all databases are paused: RESUME without a name");
+	else if (*name && !pools_is_paused(console->pools, name))
+		console_reply_error(
+			run->console, run->session_id, "database %s is not paused", name);
+	else if (!*name && !pools_any_paused(console->pools))
+		console_reply_error(
+			run->console, run->session_id, "pooler is not paused/suspended");
+	else
+		return true;
+	return false;
+}
+
 static void run_resume(const struct run *run)
 {
-	if (!knows_database(run))
+	if (!knows_database(run) || !is_paused(run))
 		return;
 	console_everywhere(
 		run->console, run->session_id, NULL, resume_here, argument(run), "RESUME");
@@ -217,7 +263,10 @@ static void run_reconnect(const struct run *run)
 
 static void kill_here(struct console *console, const char *word, struct result *result)
 {
-	if (sessions_kill(console->sessions, (uint32_t)strtoul(word, NULL, 10)))
+	char *end;
+	unsigned long long id = strtoull(word, &end, 10);
+
+	if (!*end && id <= UINT32_MAX && sessions_kill(console->sessions, (uint32_t)id))
 		text_copy(result->tag, sizeof(result->tag), "KILL_CLIENT");
 }
 
@@ -269,17 +318,46 @@ void console_post_reloaded(
 	mailbox_post(peer->mailbox, &m->message);
 }
 
+/* PgBouncer's words for what to wait for are taken: weir's stop waits for transactions. */
 static void run_shutdown(const struct run *run)
 {
+	const char *how = argument(run);
+
+	if (run->command->n_words > 1 && strcmp(how, "wait_for_clients") != 0 &&
+		strcmp(how, "wait_for_servers") != 0) {
+		reply_invalid(run->console, run->session_id, run->text);
+		return;
+	}
 	console_reply_tag(run->console, run->session_id, "SHUTDOWN");
 	run->console->host.shutdown(run->console->host.arg);
 }
 
-/* Drivers set things when they connect; the console has nothing to set. */
+struct option_search {
+	const char *name;
+	bool found;
+};
+
+static void compare_option(
+	void *arg, const char *key, const char *value, const char *fallback, bool changeable)
+{
+	struct option_search *search = arg;
+
+	search->found |= strcmp(search->name, key) == 0;
+}
+
+/* Drivers set things when they connect; the console has nothing to set. But who means an option of
+ * weir's must not believe that it has changed. */
 static void run_set(const struct run *run)
 {
+	struct option_search search = {.name = argument(run)};
 	struct result result;
 
+	config_each_option(run->console->config, compare_option, &search);
+	if (search.found) {
+		console_reply_error(run->console, run->session_id,
+			"%s is changed in the configuration file; then RELOAD", search.name);
+		return;
+	}
 	result_init(&result);
 	text_copy(result.tag, sizeof(result.tag), "SET");
 	text_copy(result.notice, sizeof(result.notice), "SET ignored");
@@ -327,8 +405,7 @@ static void run_show(const struct run *run)
 
 	if (!topic) {
 		if (!show_parameter(run, argument(run)))
-			console_reply_error(run->console, run->session_id,
-				"invalid command '%.100s', use SHOW HELP;", run->text);
+			reply_invalid(run->console, run->session_id, run->text);
 		return;
 	}
 	if (topic->everywhere) {
@@ -352,7 +429,8 @@ static const struct command_row commands[] = {
 	{"resume", ACCESS_ADMIN, 1, 2, run_resume, "RESUME [database]"},
 	{"reconnect", ACCESS_ADMIN, 1, 2, run_reconnect, "RECONNECT [database]"},
 	{"reload", ACCESS_ADMIN, 1, 1, run_reload, "RELOAD"},
-	{"shutdown", ACCESS_ADMIN, 1, 2, run_shutdown, "SHUTDOWN"},
+	{"shutdown", ACCESS_ADMIN, 1, 2, run_shutdown,
+		"SHUTDOWN [WAIT_FOR_CLIENTS|WAIT_FOR_SERVERS]"},
 	{"kill_client", ACCESS_ADMIN, 2, 2, run_kill_client, "KILL_CLIENT id"},
 };
 
@@ -389,5 +467,5 @@ void commands_run(struct console *console, uint32_t session_id, unsigned access,
 		row->fn(&run);
 		return;
 	}
-	console_reply_error(console, session_id, "invalid command '%.100s', use SHOW HELP;", text);
+	reply_invalid(console, session_id, text);
 }

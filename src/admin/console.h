@@ -43,6 +43,10 @@ void console_reload(struct console *console, const struct config *config);
 void console_run(
 	struct console *console, uint32_t session_id, unsigned access, const char *command);
 
+/* That client does not want to wait for its command any more. A PAUSE is undone; others end by
+ * themselves, in a moment. */
+void console_cancel(struct console *console, uint32_t session_id);
+
 /* Any thread: what came of a reload that this client asked for; `problem` (copied) says why nothing
  * has changed, NULL: it is in force. */
 void console_post_reloaded(

@@ -127,6 +127,7 @@ static int make_workers(struct daemon *d)
 	struct worker_events events = {.cancel = on_cancel,
 		.kill = on_kill,
 		.client_closed = doors_client_closed,
+		.client_uncounted = doors_client_uncounted,
 		.drained = stop_drained,
 		.closed = stop_closed,
 		.arg = d};

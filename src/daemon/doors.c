@@ -59,13 +59,28 @@ static void client_is_gone(struct message *message, void *arg)
 
 	CHECK(d->n_clients[notice->worker] > 0);
 	d->n_clients[notice->worker]--;
-	d->n_all_clients--;
 	free(notice);
 }
 
-void doors_client_closed(void *daemon, unsigned worker)
+static void client_is_uncounted(struct message *message, void *arg)
+{
+	struct daemon *d = arg;
+
+	CHECK(d->n_all_clients > 0);
+	d->n_all_clients--;
+	free(container_of(message, struct notice, message));
+}
+
+void doors_client_closed(void *daemon, unsigned worker, bool counted)
 {
 	daemon_tell(daemon, client_is_gone, worker, 0);
+	if (counted)
+		doors_client_uncounted(daemon);
+}
+
+void doors_client_uncounted(void *daemon)
+{
+	daemon_tell(daemon, client_is_uncounted, 0, 0);
 }
 
 /* --- opening and closing --- */

@@ -52,7 +52,7 @@ struct daemon {
 	bool inherited[LISTEN_OPTIONS];
 	struct buf listen_text; /* for people */
 	unsigned *n_clients;    /* per worker */
-	unsigned n_all_clients;
+	unsigned n_all_clients; /* without the console's, which max_clients does not keep out */
 	uint32_t last_id;
 
 	/* probes.c */
@@ -101,8 +101,9 @@ void doors_close(struct daemon *daemon);
 /* Lets in whom the greeting was still missing for. */
 void doors_greet(struct daemon *daemon);
 
-/* A worker's client is gone; on that worker's thread. */
-void doors_client_closed(void *daemon, unsigned worker);
+/* A worker's client is gone, and counts no longer; on that worker's thread. */
+void doors_client_closed(void *daemon, unsigned worker, bool counted);
+void doors_client_uncounted(void *daemon);
 
 /* --- probes.c --- */
 

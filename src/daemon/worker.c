@@ -51,6 +51,13 @@ static void describe_holder(const void *holder, char *ret_text, size_t size)
 	session_print(holder, ret_text, size);
 }
 
+static void on_console_cancel(void *arg, uint32_t session_id)
+{
+	struct worker *w = arg;
+
+	console_cancel(w->console, session_id);
+}
+
 static void tell_if_drained(struct worker *w)
 {
 	if (!w->draining || w->told_drained || !sessions_drained(w->sessions))
@@ -59,12 +66,19 @@ static void tell_if_drained(struct worker *w)
 	w->events.drained(w->events.arg);
 }
 
-static void on_closed(void *arg)
+static void on_closed(void *arg, bool counted)
 {
 	struct worker *w = arg;
 
-	w->events.client_closed(w->events.arg, w->index);
+	w->events.client_closed(w->events.arg, w->index, counted);
 	tell_if_drained(w);
+}
+
+static void on_uncounted(void *arg)
+{
+	struct worker *w = arg;
+
+	w->events.client_uncounted(w->events.arg);
 }
 
 /* A paused pool opens nothing and keeps nothing. It is paused again at each look, for what has
@@ -144,7 +158,9 @@ int worker_init(struct worker *w, unsigned index, unsigned n_workers, const stru
 		.cancel = on_cancel,
 		.kill = on_kill,
 		.console = on_console,
+		.console_cancel = on_console_cancel,
 		.closed = on_closed,
+		.uncounted = on_uncounted,
 		.arg = w};
 	if (r == 0)
 		r = sessions_new(&sessions, config, &w->sessions);

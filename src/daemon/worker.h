@@ -23,9 +23,10 @@ struct worker_events {
 	/* For the worker `next`, if `outcome` is KILL_UNKNOWN so far, else for `asker`. */
 	void (*kill)(void *arg, const struct kill_request *request, unsigned asker,
 		enum kill_outcome outcome, unsigned next);
-	void (*client_closed)(void *arg, unsigned worker);
-	void (*drained)(void *arg); /* no clients left but the console's, after a drain */
-	void (*closed)(void *arg);  /* no connections left, after close_all */
+	void (*client_closed)(void *arg, unsigned worker, bool counted);
+	void (*client_uncounted)(void *arg); /* it is the console's: does not count any more */
+	void (*drained)(void *arg);          /* no clients left but the console's, after a drain */
+	void (*closed)(void *arg);           /* no connections left, after close_all */
 	void *arg;
 };
 

@@ -538,6 +538,8 @@ void relay_cancel(struct session *s, enum reason why)
 		relay_waiter_done(&s->waiter, NULL, &refusal);
 		return;
 	}
+	if (s->state == SESSION_CONSOLE && s->front->command)
+		s->owner->host.console_cancel(s->owner->host.arg, s->id);
 	if (!s->server || s->server->back->at_rest)
 		return;
 	s->front->instead = why == REASON_CANCELLED ? 0 : why;

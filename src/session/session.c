@@ -118,7 +118,7 @@ void session_close(struct session *s, enum reason reason)
 	list_remove(&s->link);
 	s->owner->n_sessions--;
 	if (s->owner->host.closed)
-		s->owner->host.closed(s->owner->host.arg);
+		s->owner->host.closed(s->owner->host.arg, !s->access);
 	deferred_schedule(&s->freeing, s->owner->host.loop);
 }
 
@@ -188,6 +188,7 @@ static bool admit_to_console(struct session *s)
 			s, REASON_NOT_ALLOWED, "the console is for admin_users and stats_users");
 		return false;
 	}
+	s->owner->host.uncounted(s->owner->host.arg);
 	s->front->protocol->front_console(s->front);
 	session_move(s, SESSION_CONSOLE);
 	return true;
@@ -350,5 +351,5 @@ refuse:
 	free(s);
 	close(fd);
 	if (host->closed)
-		host->closed(host->arg);
+		host->closed(host->arg, true);
 }

@@ -45,8 +45,12 @@ struct sessions_host {
 	/* A client has sent KILL: all workers are asked, through sessions_kill_for(), and what came
 	 * of it leads to sessions_killed(). `request` is borrowed for the call. */
 	void (*kill)(void *arg, const struct kill_request *request);
-	/* A client is gone, and no longer counts against max_clients. */
-	void (*closed)(void *arg);
+	/* A console client does not want to wait for its command any more. */
+	void (*console_cancel)(void *arg, uint32_t session_id);
+	/* A client is gone. `counted`: it no longer counts against max_clients. */
+	void (*closed)(void *arg, bool counted);
+	/* A client has turned out to be the console's: it no longer counts. */
+	void (*uncounted)(void *arg);
 	void *arg;
 };
 
