@@ -70,6 +70,8 @@ static int check(struct config *config)
 	int r = daemon_check(config, &text);
 	if (r == 0)
 		config_print_totals(config, &text);
+	if (r == 0 && !config->n_databases)
+		buf_text(&text, "no databases are configured\n");
 	fwrite(text.data, 1, text.len, r == 0 ? stdout : stderr);
 	buf_clear(&text);
 	config_free(config);
@@ -101,6 +103,15 @@ int main(int argc, char **argv)
 			      : arguments.print_sample ? config_print_sample
 						       : config_print_manual);
 		return EXIT_GOOD;
+	}
+	for (int i = optind; i < argc; i++) {
+		if (strstr(argv[i], "://"))
+			continue;
+		fprintf(stderr,
+			"weir: %s is no URL like postgresql://user:password@host/dbname; a "
+			"configuration file is given with --config\n",
+			argv[i]);
+		return EXIT_BAD_USAGE;
 	}
 	if (n_urls && arguments.config) {
 		fputs("weir: give a configuration file or URLs, not both\n", stderr);

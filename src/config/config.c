@@ -321,7 +321,7 @@ static int add_url_database(struct config *config, const char *text, struct buf 
 		.url = url,
 		.pool = config->defaults,
 		.file = "URL",
-		.line = 1};
+		.line = (int)config->n_databases};
 	if (!database->name)
 		return -ENOMEM;
 	if (!url.user || !url.password || !name) {

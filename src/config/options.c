@@ -74,7 +74,7 @@ const struct option_row options[] = {
 	POOL(POOL_MODE, pool_mode, "transaction", 0, 0, false,
 		"transaction: a connection is the client's for a transaction; session: until it "
 		"leaves",
-		NULL),
+		"A reload concerns clients that log in afterwards."),
 	POOL(INT, pool_size, "5", 0, 100000, false, "connections kept", NULL),
 	POOL(INT, max_overflow, "10", -1, 100000, false,
 		"more that may be opened under load; -1: no limit",

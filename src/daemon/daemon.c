@@ -73,10 +73,12 @@ void daemon_log_lines(enum log_level level, const char *event, struct buf *text)
 	buf_u8(text, 0);
 	if (text->failed)
 		return;
-	for (char *at = (char *)text->data; *at;) {
-		size_t len = strcspn(at, "\n");
-		log_line(level, "event=%s detail=\"%.*s\"", event, (int)len, at);
-		at += len + (at[len] == '\n');
+	char *rest = (char *)text->data, *line;
+	char escaped[800];
+	while ((line = strsep(&rest, "\n"))) {
+		if (*line)
+			log_line(level, "event=%s detail=\"%s\"", event,
+				log_escape(line, escaped, sizeof(escaped)));
 	}
 }
 

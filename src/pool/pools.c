@@ -264,6 +264,10 @@ static void reload_password(struct pool *pool, const struct config *config)
 static void reload(struct pool *pool, const struct config *config)
 {
 	const struct config_database *database = config_database(config, pool->name);
+
+	/* Logging in as someone else is another pool's work, which has a budget of its own. */
+	if (database && database->url.user && strcmp(database->url.user, pool->user) != 0)
+		database = NULL;
 	bool same = database && pool->database && url_equal(&database->url, &pool->database->url);
 
 	pool->database = database;

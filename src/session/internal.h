@@ -80,9 +80,12 @@ void session_dismiss_in_words(struct session *s, const struct refusal *refusal);
 bool session_identify(struct session *s);
 bool session_admit(struct session *s);
 
-/* Its limits and clocks, as the configuration has them now. False: its database or account is gone.
- */
-bool session_configure(struct session *s);
+/* Its limits and clocks, as the configuration has them now. Returns -1, or the reason for which the
+ * configuration does not let it go on. */
+int session_configure(struct session *s);
+
+/* What it may do on the console (ACCESS_...), as the configuration has it now. */
+uint8_t session_access(const struct session *s);
 
 void session_free(struct session *s);
 

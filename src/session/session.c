@@ -175,14 +175,18 @@ bool session_identify(struct session *s)
 	return true;
 }
 
-static bool admit_to_console(struct session *s)
+uint8_t session_access(const struct session *s)
 {
 	const struct config *config = s->owner->config;
 
 	if (config_list_has(&config->admin_users, s->front->user))
-		s->access = ACCESS_ADMIN | ACCESS_STATS;
-	else if (config_list_has(&config->stats_users, s->front->user))
-		s->access = ACCESS_STATS;
+		return ACCESS_ADMIN | ACCESS_STATS;
+	return config_list_has(&config->stats_users, s->front->user) ? ACCESS_STATS : 0;
+}
+
+static bool admit_to_console(struct session *s)
+{
+	s->access = session_access(s);
 	if (!s->access) {
 		session_dismiss(
 			s, REASON_NOT_ALLOWED, "the console is for admin_users and stats_users");
@@ -194,14 +198,24 @@ static bool admit_to_console(struct session *s)
 	return true;
 }
 
-bool session_configure(struct session *s)
+static bool may_use(const struct config_user *user, const char *database)
+{
+	return !user->databases.n_items || config_list_has(&user->databases, database);
+}
+
+int session_configure(struct session *s)
 {
 	const struct config *config = s->owner->config;
 	const struct config_database *database = config_database(config, s->front->database);
 	const struct config_user *user = config_user(config, s->front->user);
 
-	if (!database || !user)
-		return false;
+	if (!database)
+		return REASON_DATABASE_REMOVED;
+	if (!user || !may_use(user, database->name))
+		return REASON_USER_REMOVED;
+	/* Its pool is another one then, with another budget. */
+	if (strcmp(pool_user_name(s->pool), database->url.user ? database->url.user : user->name))
+		return REASON_DATABASE_MOVED;
 	struct config_pool limits = config_effective(database, user);
 	s->pool_timeout = limits.pool_timeout;
 	s->query_timeout = limits.query_timeout;
@@ -210,7 +224,7 @@ bool session_configure(struct session *s)
 	s->client_idle_timeout = limits.client_idle_timeout;
 	s->waiter.explain =
 		limits.explain_errors || config_list_has(&config->admin_users, s->front->user);
-	return true;
+	return -1;
 }
 
 static unsigned count_clients(const struct session *s)
@@ -223,11 +237,6 @@ static unsigned count_clients(const struct session *s)
 		n += other->pool && strcmp(other->front->user, s->front->user) == 0;
 	}
 	return n;
-}
-
-static bool may_use(const struct config_user *user, const char *database)
-{
-	return !user->databases.n_items || config_list_has(&user->databases, database);
 }
 
 /* Why the account may not use the database, or -1. */
@@ -307,7 +316,7 @@ bool session_admit(struct session *s)
 	}
 	pool_client_added(s->pool);
 	pool_stats(s->pool)->total.n_logins++;
-	session_configure(s);
+	CHECK(session_configure(s) < 0);
 	struct config_pool limits = config_effective(database, user);
 	s->session_mode = limits.pool_mode == POOL_MODE_SESSION;
 	s->front->protocol->front_accept(s->front, pool_proto(s->pool), &limits);

@@ -69,7 +69,7 @@ void sessions_accept(struct sessions *sessions, const struct protocol *protocol,
 	const struct sockaddr_storage *peer, uint32_t id, bool too_many);
 
 /* Another configuration holds from now on; the one before may be freed when this returns. Clients
- * of databases that are gone are told and closed at their next idle moment. Call it after
+ * whom it does not let in any more are told and closed at their next idle moment. Call it after
  * pools_reload(). */
 void sessions_reload(struct sessions *sessions, const struct config *config);
 

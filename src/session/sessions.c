@@ -48,6 +48,16 @@ static void doom(struct session *s, enum reason reason)
 	relay_settle(s);
 }
 
+static void reload_console(struct session *s)
+{
+	uint8_t access = session_access(s);
+
+	if (access)
+		s->access = access;
+	else
+		session_dismiss(s, REASON_USER_REMOVED, NULL);
+}
+
 void sessions_reload(struct sessions *sessions, const struct config *config)
 {
 	struct list *link, *next;
@@ -55,11 +65,12 @@ void sessions_reload(struct sessions *sessions, const struct config *config)
 	sessions->config = config;
 	list_for_each_safe (link, next, &sessions->all) {
 		struct session *s = list_entry(link, struct session, link);
-		if (!s->pool)
-			continue;
-		if (!session_configure(s))
-			doom(s, REASON_DATABASE_REMOVED);
-		else
+		int refused = s->pool ? session_configure(s) : -1;
+		if (s->state == SESSION_CONSOLE)
+			reload_console(s);
+		else if (refused >= 0)
+			doom(s, (enum reason)refused);
+		else if (s->pool)
 			limits_update(s);
 	}
 }
