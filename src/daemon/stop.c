@@ -16,6 +16,7 @@ static void close_all(struct daemon *d)
 {
 	d->phase = PHASE_CLOSING;
 	log_info("event=closing clients=%u", d->n_all_clients);
+	systemd_notify("STOPPING=1\nSTATUS=closing connections");
 	doors_close(d);
 	d->n_unclosed = d->n_workers;
 	timer_set(&d->stop_timer, clock_usec() + FAREWELL_TIME);

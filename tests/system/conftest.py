@@ -126,7 +126,7 @@ class Postgres:
 class Weir:
     """A running daemon."""
 
-    def __init__(self, base, ini=None, arguments=None, expect_start=True):
+    def __init__(self, base, ini=None, arguments=None, expect_start=True, **popen):
         self.base = base
         self.port = free_port()
         self.mysql_port = free_port()
@@ -139,7 +139,7 @@ class Weir:
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
                 [WEIR_BIN, *arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-                start_new_session=True)
+                start_new_session=True, **popen)
         if expect_start:
             wait_for(lambda: " ready " in self.log() or self.process.poll() is not None,
                      "weir to start")
