@@ -202,8 +202,22 @@ static void settle(struct daemon *d)
 	}
 }
 
+/* From here on it is ending as fast as it can: one more signal, to which nobody would listen, must
+ * not make of it a process that was killed. */
+static void block_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
 static void end(struct daemon *d)
 {
+	block_signals();
 	for (unsigned i = 0; i < d->n_workers; i++)
 		worker_stop(&d->workers[i]);
 	settle(d);

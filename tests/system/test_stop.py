@@ -142,6 +142,14 @@ def test_a_running_statement_is_cancelled_when_weir_stops_at_once(start, postgre
     assert postgres.connections() == 0
 
 
+def test_no_number_of_signals_makes_it_a_process_that_was_killed(start):
+    for signo in (signal.SIGTERM, signal.SIGINT):
+        weir = start()
+        while weir.process.poll() is None:
+            weir.process.send_signal(signo)
+        assert weir.process.returncode == 0
+
+
 def test_an_idle_weir_stops_without_delay(start, no_unexpected_eof):
     weir = start(min_size=3)
     wait_for(lambda: (pool := weir.pool()) and pool["sv_idle"] == 3, "the connections")
