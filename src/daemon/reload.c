@@ -91,7 +91,10 @@ static void apply(struct daemon *d, struct config *next)
 	struct buf changes = {0};
 
 	config_print_diff(d->config, next, &changes);
-	daemon_log_lines(LOG_LEVEL_INFO, "reload", &changes);
+	if (changes.len)
+		daemon_log_lines(LOG_LEVEL_INFO, "reload", &changes);
+	else
+		log_info("event=reload detail=\"nothing has changed\"");
 	buf_clear(&changes);
 	log_configure(next->log_level, systemd_logs_to_journal());
 	d->next_config = next;

@@ -20,14 +20,15 @@ struct dial {
 
 static void dial_failed(struct pool *pool, const struct refusal *refusal, bool final)
 {
-	char text[400];
+	char text[400], left_out[LOG_LEFT_OUT_SIZE];
 	unsigned n_dropped;
 
 	if (log_limit_allows(&pool->dial_log, LOG_BURST, &n_dropped))
-		log_warning("event=dial_failed database=\"%s\" user=\"%s\" final=%d "
-			    "lines_left_out=%u detail=\"%s\"",
-			pool->name, pool->user, final, n_dropped,
-			log_escape(refusal->text, text, sizeof(text)));
+		log_warning(
+			"event=dial_failed database=\"%s\" user=\"%s\" final=%d detail=\"%s\"%s",
+			pool->name, pool->user, final,
+			log_escape(refusal->text, text, sizeof(text)),
+			log_left_out(n_dropped, left_out));
 	pool->n_dialling--;
 	shard_dial_failed(pool, refusal, final);
 	pool_ask(pool);

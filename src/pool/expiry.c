@@ -37,6 +37,7 @@ static void time_out_waiters(struct pool *pool, usec_t now)
 	uint64_t n_before = pool->stats.total.n_refused;
 	const struct waiter *oldest = list_first(&pool->waiters, struct waiter, link);
 	char detail[EXPLANATION_SIZE], text[EXPLANATION_SIZE + 100];
+	char left_out[LOG_LEFT_OUT_SIZE];
 	unsigned n_dropped;
 
 	if (!oldest)
@@ -45,9 +46,9 @@ static void time_out_waiters(struct pool *pool, usec_t now)
 	pool_refuse(pool, now, timed_out_at);
 	if (pool->stats.total.n_refused != n_before &&
 		log_limit_allows(&pool->timeout_log, LOG_BURST, &n_dropped))
-		log_warning("event=pool_timeout waiters=%llu lines_left_out=%u detail=\"%s\"",
-			(unsigned long long)(pool->stats.total.n_refused - n_before), n_dropped,
-			log_escape(detail, text, sizeof(text)));
+		log_warning("event=pool_timeout waiters=%llu detail=\"%s\"%s",
+			(unsigned long long)(pool->stats.total.n_refused - n_before),
+			log_escape(detail, text, sizeof(text)), log_left_out(n_dropped, left_out));
 }
 
 /* --- one too many --- */

@@ -79,11 +79,11 @@ static void log_end(struct session *s, enum reason reason)
 		return;
 	if (!log_limit_allows(&s->owner->log_limit, LOG_BURST, &dropped))
 		return;
-	char user[64], database[64];
-	log_info("client=%u event=closed reason=%s user=\"%s\" database=\"%s\" peer=%s "
-		 "lines_left_out=%u",
-		s->id, row->name, log_escape(s->front->user, user, sizeof(user)),
-		log_escape(s->front->database, database, sizeof(database)), s->peer_text, dropped);
+	char user[64], database[64], left_out[LOG_LEFT_OUT_SIZE];
+	log_info("client=%u event=closed reason=%s user=\"%s\" database=\"%s\" peer=%s%s", s->id,
+		row->name, log_escape(s->front->user, user, sizeof(user)),
+		log_escape(s->front->database, database, sizeof(database)), s->peer_text,
+		log_left_out(dropped, left_out));
 }
 
 /* Everything but the stream goes back to where it came from. */

@@ -63,6 +63,14 @@ bool log_limit_allows(struct log_limit *limit, unsigned burst, unsigned *ret_dro
 	return true;
 }
 
+const char *log_left_out(unsigned n, char ret_text[LOG_LEFT_OUT_SIZE])
+{
+	ret_text[0] = 0;
+	if (n)
+		snprintf(ret_text, LOG_LEFT_OUT_SIZE, " lines_left_out=%u", n);
+	return ret_text;
+}
+
 const char *log_escape(const char *text, char *ret_text, size_t size)
 {
 	size_t used = 0;

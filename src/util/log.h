@@ -41,6 +41,10 @@ struct log_limit {
 /* True if a line may be written now; *ret_dropped is how many were left out before it. */
 bool log_limit_allows(struct log_limit *limit, unsigned burst, unsigned *ret_dropped);
 
+/* " lines_left_out=N" for the end of a line, or "" for 0. Returns `ret_text`. */
+#define LOG_LEFT_OUT_SIZE 32
+const char *log_left_out(unsigned n, char ret_text[LOG_LEFT_OUT_SIZE]);
+
 /* A peer's text for a log line: control characters and quotes escaped, cut at `size` with "...".
  * Always terminated. Returns `ret_text`. `text` NULL gives "". */
 const char *log_escape(const char *text, char *ret_text, size_t size);
