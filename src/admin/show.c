@@ -336,7 +336,7 @@ static void collect_databases(struct console *console, struct result *r)
 		count_database(console, d->name, &n_servers, &n_clients);
 		result_text(r, d->name);
 		result_text(r, host->name[0] == '/' ? NULL : host->name);
-		result_int(r, host->port ? host->port : 5432);
+		result_int(r, url_port(&d->url));
 		result_text(r, d->url.dbname ? d->url.dbname : d->name);
 		result_text(r, d->url.user);
 		result_int(r, d->pool.pool_size);

@@ -152,16 +152,9 @@ static size_t count_accounts(const struct config *config, const struct config_da
 	return n;
 }
 
-static int port_of(const struct url *url)
-{
-	if (url->hosts[0].port)
-		return url->hosts[0].port;
-	return strcmp(url->protocol, "mysql") == 0 ? 3306 : 5432;
-}
-
 static bool same_server(const struct config_database *a, const struct config_database *b)
 {
-	return port_of(&a->url) == port_of(&b->url) &&
+	return url_port(&a->url) == url_port(&b->url) &&
 	       strcmp(a->url.hosts[0].name, b->url.hosts[0].name) == 0;
 }
 

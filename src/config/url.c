@@ -295,6 +295,13 @@ int url_copy(const struct url *url, struct url *ret_copy)
 	return 0;
 }
 
+int url_port(const struct url *url)
+{
+	if (url->hosts[0].port)
+		return url->hosts[0].port;
+	return strcmp(url->protocol, "mysql") == 0 ? 3306 : 5432;
+}
+
 const char *url_param(const struct url *url, const char *key)
 {
 	for (size_t i = 0; i < url->n_params; i++) {

@@ -45,6 +45,9 @@ void url_clear(struct url *url);
 /* A copy of its own. Returns 0 or -ENOMEM. */
 MUST_USE int url_copy(const struct url *url, struct url *ret_copy);
 
+/* The port of the first host, the protocol's usual one if none is given. */
+int url_port(const struct url *url);
+
 /* The value of that parameter, or NULL. */
 const char *url_param(const struct url *url, const char *key);
 

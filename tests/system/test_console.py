@@ -150,6 +150,15 @@ def test_psql_prints_the_tables(weir):
     assert "KILL_CLIENT id" in psql(weir, "show help").stderr
 
 
+def test_show_databases_knows_each_protocols_usual_port(weir):
+    weir.write(weir.ini_path.read_text() + "[database m]\nurl = mysql://a:b@127.0.0.1/m\n"
+               "[database p]\nurl = postgresql://a:b@127.0.0.1/p\n")
+    with weir.connect(dbname="weir", cursor_factory=psycopg.ClientCursor) as admin:
+        admin.execute("reload")
+    assert row_of(weir, "databases", name="m")["port"] == 3306
+    assert row_of(weir, "databases", name="p")["port"] == 5432
+
+
 # --- who may do what ---
 
 USERS = "[user watcher]\npassword = w\n[user guest]\npassword = g"
