@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/mysql/native.h"
 #include "util/check.h"
 #include "util/text.h"
 
@@ -296,7 +297,7 @@ static void end_statement(struct my_scan *s)
 	s->n_tokens = 0;
 	s->pending = s->lock = 0;
 	s->variable = 0;
-	s->is_system = s->last_is_into = false;
+	s->is_system = s->last_is_into = s->may_call = s->was_dot = false;
 }
 
 /* --- tokens --- */
@@ -342,12 +343,34 @@ static void lock_name(struct my_scan *s, enum token_kind kind, const char *text)
 	s->many_locks = true;
 }
 
+/* The answers to other statements tell what has changed. */
+static bool reads_only(const struct my_scan *s)
+{
+	return token_is(s, 0, "select") || token_is(s, 0, "with") || token_is(s, 0, "(") ||
+	       token_is(s, 0, "values");
+}
+
+/* Is a function called if a parenthesis comes next? Behind a dot, or quoted, it is a stored one;
+ * else its name, which is still in s->text, tells. */
+static void note_name(struct my_scan *s, enum token_kind kind, const char *text)
+{
+	bool is_name = kind == TOKEN_QUOTED || (kind == TOKEN_WORD && (*text < '0' || *text > '9'));
+
+	s->is_foreign = is_name && (s->was_dot || kind == TOKEN_QUOTED);
+	s->was_dot = kind == TOKEN_MARK && *text == '.';
+	s->may_call = is_name;
+}
+
 static void add_token(struct my_scan *s, enum token_kind kind, const char *text)
 {
 	uint32_t called = kind == TOKEN_MARK && *text == '(' ? s->pending : 0;
 
 	s->found |= called;
 	s->pending = 0;
+	if (kind == TOKEN_MARK && *text == '(' && s->may_call && reads_only(s) &&
+		(s->is_foreign || !my_is_native(s->text)))
+		s->found |= SCAN_STORED_FUNCTION;
+	note_name(s, kind, text);
 	if (s->lock)
 		lock_name(s, kind, text);
 	s->lock = called & (SCAN_GET_LOCK | SCAN_RELEASE_LOCK);
@@ -362,10 +385,11 @@ static void add_token(struct my_scan *s, enum token_kind kind, const char *text)
 	if (kind == TOKEN_WORD)
 		plain_word(s, text);
 	/* @@session.name: the name is still to come. */
-	bool is_scope = strcmp(text, "session") == 0 || strcmp(text, "local") == 0 ||
-			strcmp(text, "global") == 0 || strcmp(text, ".") == 0 ||
-			strcmp(text, "@@") == 0;
-	s->is_system = s->is_system && is_scope;
+	bool is_scope =
+		s->is_system && (strcmp(text, "session") == 0 || strcmp(text, "local") == 0 ||
+					strcmp(text, "global") == 0 || strcmp(text, ".") == 0 ||
+					strcmp(text, "@@") == 0);
+	s->is_system = is_scope;
 	s->was_quoted = kind == TOKEN_QUOTED;
 	s->last_is_into = kind == TOKEN_WORD && strcmp(text, "into") == 0;
 	s->adjacent = true;
@@ -655,7 +679,7 @@ void my_scan_init(struct my_scan *s, bool no_backslash)
 	s->executed = s->adjacent = s->was_quoted = s->is_system = false;
 	s->pending = s->lock = 0;
 	s->variable = 0;
-	s->many_locks = s->last_is_into = false;
+	s->many_locks = s->last_is_into = s->may_call = s->was_dot = false;
 }
 
 void my_scan_feed(struct my_scan *s, const char *sql, size_t len)

@@ -37,6 +37,8 @@ enum {
 	SCAN_RELEASE_LOCK = 1u << 22,    /* RELEASE_LOCK(): see `name` */
 	SCAN_BEGINS = 1u << 23,          /* BEGIN, START TRANSACTION */
 	SCAN_HANDLER_CLOSE = 1u << 24,   /* see `name` */
+	SCAN_STORED_FUNCTION =
+		1u << 25, /* in a SELECT: it may change what its answer does not tell */
 };
 
 /* What the whole text is, where it is one of these and nothing more. */
@@ -81,6 +83,9 @@ struct my_scan {
 	bool adjacent;   /* nothing stands between the token before and this byte */
 	bool was_quoted; /* the token before was in quotes */
 	bool last_is_into;
+	bool may_call;   /* the token before may be a function's name */
+	bool is_foreign; /* ... that is not one of the server's own */
+	bool was_dot;
 	bool is_system; /* behind @@ */
 	size_t len;
 	char text[SCAN_WORD_MAX];

@@ -157,6 +157,7 @@ enum my_expect_kind {
 	MY_EXPECT_OWN,      /* weir's own: an error is the end of the connection */
 	MY_EXPECT_PREPARE,  /* of a client's statement: its number is wanted */
 	MY_EXPECT_WARNINGS, /* weir asks SHOW WARNINGS for the client */
+	MY_EXPECT_TRACK,    /* weir asks what the client's statement has changed */
 };
 
 struct my_expectation {
