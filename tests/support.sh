@@ -5,6 +5,7 @@ packages="meson ninja-build pkg-config gcc clang libclang-rt-14-dev libc6-dev li
 	mariadb-client python3-venv python3-dev"
 python_packages="asyncpg psycopg[binary] asyncmy aiomysql PyMySQL mysql-connector-python mysqlclient cryptography
 	sqlalchemy greenlet pytest pytest-xdist"
+python_modules="asyncpg psycopg asyncmy aiomysql pymysql mysql.connector MySQLdb cryptography sqlalchemy greenlet pytest xdist"
 
 say() {
 	printf '%s\n' "$*"
@@ -52,8 +53,7 @@ without_services() {
 # install_python: a virtual environment beside the build, for drivers.
 install_python() {
 	venv=$root/.cache/venv
-	if ! "$venv/bin/python" -c 'import asyncpg, psycopg, asyncmy, aiomysql, pymysql, mysql.connector, MySQLdb,
-		cryptography, sqlalchemy, greenlet, pytest, xdist' 2>/dev/null; then
+	if ! "$venv/bin/python" -c "import ${python_modules// /, }" 2>/dev/null; then
 		say "installing Python drivers"
 		if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
 			rm -rf "$venv"

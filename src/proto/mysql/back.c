@@ -165,6 +165,17 @@ static void continue_packet(struct answer *a)
 	input_skip(a->in, n);
 }
 
+/* Rows that are there whole go to the client at once. False: there are none at the front. */
+static bool pass_rows(struct answer *a)
+{
+	if (!is_for_client(a))
+		return false;
+	size_t n = follow_rows(&a->back->follow, a->in->data, a->in->len);
+	output_ref(a->to_client, a->in->data, n);
+	input_skip(a->in, n);
+	return n > 0;
+}
+
 static enum back_verdict broken(struct my_back *back, const char *detail)
 {
 	refusal_set(&back->base.last_words, REASON_SERVER_PROTOCOL, detail);
@@ -489,6 +500,8 @@ enum back_verdict my_relay_from_server(struct my_back *back, struct my_front *fr
 			continue_packet(&a);
 			continue;
 		}
+		if (pass_rows(&a))
+			continue;
 		if (!my_header_read(in, &a.h) || (a.h.len && in->len == MY_HEADER))
 			break;
 		a.payload = in->data + MY_HEADER;

@@ -186,6 +186,24 @@ enum follow_packet follow_step(struct follow *f, const uint8_t *payload, size_t 
 	return PACKET_BROKEN;
 }
 
+size_t follow_rows(struct follow *f, const uint8_t *data, size_t len)
+{
+	size_t at = 0;
+
+	if (f->state != FOLLOW_ROWS || f->is_continuation)
+		return 0;
+	while (len - at > MY_HEADER) {
+		const uint8_t *p = data + at;
+		size_t size = (size_t)p[0] | (size_t)p[1] << 8 | (size_t)p[2] << 16;
+		bool plain = p[MY_HEADER] < EOF_MARK && size && size < MY_PACKET_FULL;
+		if (!plain || len - at < MY_HEADER + size)
+			break;
+		at += MY_HEADER + size;
+		f->n_rows++;
+	}
+	return at;
+}
+
 void follow_uploaded(struct follow *f)
 {
 	f->state = FOLLOW_FIRST;

@@ -64,5 +64,8 @@ bool follow_needs_whole(const struct follow *f, uint8_t first, size_t len);
 /* The next packet, whole if it needs to be; otherwise its first byte, if there is one. */
 enum follow_packet follow_step(struct follow *f, const uint8_t *payload, size_t len);
 
+/* How many bytes at the front of `data` are whole rows, which need no look: counts them. */
+size_t follow_rows(struct follow *f, const uint8_t *data, size_t len);
+
 /* The client's empty packet has been passed on. */
 void follow_uploaded(struct follow *f);
