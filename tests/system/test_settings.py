@@ -2,6 +2,7 @@
 
 import pytest
 
+from conftest import wait_for
 from wire import Client, SYNC, bind, execute, parse
 
 
@@ -133,6 +134,13 @@ def test_a_clean_client_costs_no_extra_statement(start_weir, postgres):
     ("cursor with hold", "declare c cursor with hold for select 1", "close c"),
     ("prepare", "prepare p as select 1", "deallocate p"),
     ("advisory lock", "select pg_advisory_lock(1)", "select pg_advisory_unlock_all()"),
+    ("advisory lock", "select pg_advisory_lock(1)", "select pg_advisory_unlock(1)"),
+    ("advisory lock", "select pg_advisory_lock(1), pg_advisory_lock(1), pg_advisory_lock_shared(2)",
+     "select pg_advisory_unlock(1), pg_advisory_unlock_shared(2); select 1; select pg_advisory_unlock(1)"),
+    ("temporary table", "create temp table mine (n int)", "drop table mine"),
+    ("temporary table", "create temp table mine (n int); create temp view too as select 1",
+     "drop table mine; drop view too"),
+    ("settings", "do $$ begin perform set_config('app.me', 'x', false); end $$", "reset all"),
 ])
 def test_what_cannot_move_pins_until_it_ends(start_weir, postgres, pin, begin, end):
     weir = start_weir(postgres, pool_size=2, max_overflow=0)
@@ -143,7 +151,21 @@ def test_what_cannot_move_pins_until_it_ends(start_weir, postgres, pin, begin, e
     assert b.query("select pg_backend_pid()") != pid
     assert a.query("select pg_backend_pid()") == pid
     a.query(end)
-    assert weir.console("show pins") == []
+    wait_for(lambda: weir.console("show pins") == [], "the end of the pin")
+
+
+def test_a_pin_stays_while_something_is_left(start_weir, postgres):
+    weir = start_weir(postgres, pool_size=1, max_overflow=0)
+    a = Client(weir.port).login()
+    a.query("select pg_advisory_lock(1), pg_advisory_lock(2); create temp table mine (n int); create temp table too (n int)")
+    a.query("select pg_advisory_unlock(1)")
+    a.query("drop table mine")
+    a.query("select 1")
+    assert weir.console("show pins") != []
+    assert a.query("select count(*) from too") == [[b"0"]]
+    a.query("drop table too")
+    a.query("select pg_advisory_unlock(2)")
+    wait_for(lambda: weir.console("show pins") == [], "the end of the pins")
 
 
 def test_a_client_that_leaves_with_a_pin_leaves_nothing(start_weir, postgres):

@@ -23,7 +23,7 @@ struct answer {
 	struct pg_back *back;
 	struct pg_front *front; /* NULL: nobody wants it */
 	struct input *in;
-	struct output *to_client;
+	struct output *to_client, *to_server;
 	struct pg_header h;
 	const uint8_t *content; /* of a message that is there whole */
 	size_t content_len;
@@ -302,6 +302,47 @@ static enum back_verdict handle_notice(struct answer *a)
 	return BACK_MORE;
 }
 
+static bool has_pin(const struct pg_back *back, enum pin_kind kind)
+{
+	struct list *link;
+
+	list_for_each (link, &back->pins) {
+		if (list_entry(link, struct pin, link)->kind == kind)
+			return true;
+	}
+	return false;
+}
+
+/* Something that pins was given up; whether it was the last of its kind only the server knows, and
+ * its command tag says how many are left. Outside a transaction advisory locks are the session's.
+ */
+static void ask_pins(struct answer *a)
+{
+	static const struct {
+		enum pin_kind kind;
+		const char *sql;
+	} questions[] = {
+		{PIN_LOCK, "SELECT FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND pid = "
+			   "pg_catalog.pg_backend_pid()"},
+		{PIN_TEMP, "SELECT FROM pg_catalog.pg_class WHERE relnamespace = "
+			   "pg_catalog.pg_my_temp_schema()"},
+	};
+	struct pg_back *back = a->back;
+
+	if (!back->asks_pins || back->status != 'I' || back->expected.len || back->batch_open ||
+		back->awaited || !expectations_reserve(&back->expected, ARRAY_LEN(questions)))
+		return;
+	for (size_t i = 0; i < ARRAY_LEN(questions); i++) {
+		if (!(back->asks_pins & 1u << questions[i].kind) ||
+			!has_pin(back, questions[i].kind))
+			continue;
+		back_own_query(back, questions[i].sql, a->to_server);
+		expectations_at(&back->expected, back->expected.len - 1)->counts =
+			questions[i].kind;
+	}
+	back->asks_pins = 0;
+}
+
 static enum back_verdict handle_ready(struct answer *a)
 {
 	struct pg_back *back = a->back;
@@ -324,6 +365,7 @@ static enum back_verdict handle_ready(struct answer *a)
 	if (!own && a->front) {
 		effects_ready(a->front, back);
 		back->base.n_transactions += back->status == 'I';
+		ask_pins(a);
 	}
 	back->erred = false;
 	return BACK_MORE;
@@ -339,6 +381,8 @@ static enum back_verdict handle_complete(struct answer *a)
 		return broken(back, "CommandComplete out of turn");
 	if (!own && memchr(a->content, 0, a->content_len))
 		effects_command(a->front, back, (const char *)a->content);
+	if (e->counts && a->content_len == 9 && memcmp(a->content, "SELECT 0", 9) == 0)
+		pin_end(back, (enum pin_kind)e->counts, NULL);
 	bool execute = e->kind == EXPECT_EXECUTE;
 	back->copy_in = false;
 	pass_on_or_swallow(a);
@@ -509,10 +553,14 @@ static void continue_message(struct answer *a)
 	input_skip(a->in, n);
 }
 
-enum back_verdict relay_from_server(
-	struct pg_back *back, struct pg_front *front, struct input *in, struct output *to_client)
+enum back_verdict relay_from_server(struct pg_back *back, struct pg_front *front, struct input *in,
+	struct output *to_client, struct output *to_server)
 {
-	struct answer a = {.back = back, .front = front, .in = in, .to_client = to_client};
+	struct answer a = {.back = back,
+		.front = front,
+		.in = in,
+		.to_client = to_client,
+		.to_server = to_server};
 	enum back_verdict verdict = BACK_MORE;
 
 	while (in->len && verdict == BACK_MORE) {

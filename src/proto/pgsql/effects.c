@@ -56,7 +56,7 @@ static void pin_add(struct pg_back *back, enum pin_kind kind, const char *name)
 }
 
 /* Ends the pins of that kind, and of that name (NULL: any). */
-static void pin_end(struct pg_back *back, enum pin_kind kind, const char *name)
+void pin_end(struct pg_back *back, enum pin_kind kind, const char *name)
 {
 	struct list *link, *next;
 
@@ -238,9 +238,12 @@ static void apply(struct pg_front *front, struct pg_back *back, const struct eff
 		if (front->settings.extra != front->settings.extra_before)
 			pin_add(back, PIN_SETTINGS, NULL);
 		break;
+	case EFFECT_ADVISORY_UNLOCK:
+		/* Of how many locks that was the last one only the server knows: back.c asks. */
+		back->asks_pins |= 1u << PIN_LOCK;
+		break;
 	case EFFECT_SET_LOCAL:
 	case EFFECT_EXECUTE:
-	case EFFECT_ADVISORY_UNLOCK:
 		break;
 	}
 }
@@ -277,6 +280,9 @@ void effects_command(struct pg_front *front, struct pg_back *back, const char *t
 	}
 	if (scan && scan->overflow)
 		pin_add(back, PIN_SETTINGS, NULL);
+	/* Whether something temporary is left, too. */
+	if (text_starts_with(tag, "DROP "))
+		back->asks_pins |= 1u << PIN_TEMP;
 	if (strcmp(tag, "COMMIT") == 0)
 		settle_both(front, back, true);
 	else if (strcmp(tag, "ROLLBACK") == 0 && !to_savepoint)

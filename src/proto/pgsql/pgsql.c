@@ -252,7 +252,8 @@ static size_t back_n_statements(const struct back *base)
 static enum back_verdict from_server(struct back *back, struct front *front, struct input *in,
 	struct output *to_client, struct output *to_server)
 {
-	return relay_from_server(pg_back(back), front ? pg_front(front) : NULL, in, to_client);
+	return relay_from_server(
+		pg_back(back), front ? pg_front(front) : NULL, in, to_client, to_server);
 }
 
 static void back_ping(struct back *base, struct output *to_server)

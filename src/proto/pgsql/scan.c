@@ -48,6 +48,7 @@ enum first_word {
 	FIRST_DECLARE,
 	FIRST_CLOSE,
 	FIRST_LOAD,
+	FIRST_DO,
 	FIRST_ROLLBACK,
 };
 
@@ -67,6 +68,7 @@ static const struct {
 	{"declare", FIRST_DECLARE},
 	{"close", FIRST_CLOSE},
 	{"load", FIRST_LOAD},
+	{"do", FIRST_DO},
 	{"rollback", FIRST_ROLLBACK},
 };
 
@@ -313,6 +315,10 @@ static void end_first_word(struct scan *s)
 		break;
 	case FIRST_CLOSE:
 		end_named(s, 1, EFFECT_CLOSE, EFFECT_CLOSE_ALL);
+		break;
+	case FIRST_DO:
+		/* What its block sets for the session nobody tells. */
+		add_effect(s, EFFECT_SET_CONFIG, NULL, NULL, 0);
 		break;
 	case FIRST_LOAD:
 		add_effect(s, EFFECT_LOAD, NULL, NULL, 0);

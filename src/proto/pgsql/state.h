@@ -118,7 +118,7 @@ struct pg_front {
 
 /* An end of a pin: see effects.c. */
 enum pin_kind {
-	PIN_LISTEN,
+	PIN_LISTEN = 1,
 	PIN_TEMP,
 	PIN_CURSOR,
 	PIN_PREPARE,
@@ -158,6 +158,7 @@ struct pg_back {
 	bool copy_in;      /* between CopyInResponse and CopyDone */
 	char *lent_name;   /* a client's own statement name that stands on the server for the moment
 			    */
+	unsigned asks_pins; /* one bit per kind: the client gave one up; are there others? */
 	bool leftover; /* another worker's statements are still prepared: none of them is known here
 			*/
 	bool cleaning; /* weir tidies up after a client: an error is the end of the connection */
@@ -212,8 +213,8 @@ enum front_verdict front_end(
 	struct pg_front *front, enum reason reason, const char *detail, struct output *to_client);
 
 /* --- back.c: from the server to the client --- */
-enum back_verdict relay_from_server(
-	struct pg_back *back, struct pg_front *front, struct input *in, struct output *to_client);
+enum back_verdict relay_from_server(struct pg_back *back, struct pg_front *front, struct input *in,
+	struct output *to_client, struct output *to_server);
 
 /* The client has been told that what it awaits has failed: what was written down for it about those
  * messages is not so. */
@@ -250,6 +251,9 @@ void effects_command(struct pg_front *front, struct pg_back *back, const char *t
 
 /* ReadyForQuery: a transaction may have ended. */
 void effects_ready(struct pg_front *front, struct pg_back *back);
+
+/* Ends the pins of that kind, and of that name (NULL: any). */
+void pin_end(struct pg_back *back, enum pin_kind kind, const char *name);
 
 /* All pins end. */
 void pins_clear(struct pg_back *back);

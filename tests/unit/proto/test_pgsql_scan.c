@@ -168,7 +168,7 @@ static void dollar_quotes_are_not_looked_into(void **state)
 	check("SELECT $$; LISTEN y; $$; LISTEN x", "1 listen(x)");
 	check("SELECT $a$; $$; $b$; $a; $A$; LISTEN y; $a$; LISTEN x", "1 listen(x)");
 	check("SELECT $a$ $a $aa$ $$a$; LISTEN x", "1 listen(x)");
-	check("DO $do$ BEGIN PERFORM 'x'; END $do$; LISTEN x", "1 listen(x)");
+	check("DO $do$ BEGIN PERFORM 'x'; END $do$; LISTEN x", "0 config; 1 listen(x)");
 	/* A parameter, and a dollar within a word, are none. */
 	check("SELECT $1; LISTEN x", "1 listen(x)");
 	check("SELECT a$b$c; LISTEN x", "1 listen(x)");
