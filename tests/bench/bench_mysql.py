@@ -88,7 +88,7 @@ max_overflow = 0
         port = free_port()
         folder = tree / "tmp" / f"router-{port}"
         folder.mkdir()
-        inside = f"/tmp/{folder.name}"
+        inside = f"/{folder.relative_to(tree)}"
         (folder / "router.conf").write_text(ROUTER.format(port=port, server=self.server.port, folder=inside))
         router = self.start("mysqlrouter", port, "chroot", tree, "mysqlrouter", "-c", f"{inside}/router.conf")
 
