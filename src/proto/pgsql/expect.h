@@ -29,10 +29,10 @@ enum expect_kind {
 
 struct expectation {
 	enum expect_kind kind;
-	bool own;       /* asked by weir: the answer is swallowed */
-	int counts;     /* own: the tag counts what pins of this kind are about; 0: it does not */
-	bool for_flush; /* SYNC in place of the client's Flush */
-	bool effectful; /* the client's, and the scan in front->effects is about it */
+	bool own;        /* asked by weir: the answer is swallowed */
+	unsigned counts; /* own: the tag counts what pins of this kind are about; 0: it does not */
+	bool for_flush;  /* SYNC in place of the client's Flush */
+	bool effectful;  /* the client's, and the scan in front->effects is about it */
 	struct statement *statement;     /* PARSE, CLOSE under weir's name; BIND; a reference */
 	struct client_statement *client; /* PARSE, LOCAL_PARSE: the name given; a reference */
 };
