@@ -9,6 +9,7 @@ import stat
 import subprocess
 
 import psycopg
+import pymysql
 import pytest
 
 from conftest import ROOT, WEIR_BIN, Weir
@@ -131,6 +132,18 @@ def test_sockets_that_are_passed_take_the_place_of_the_files(start, postgres, tm
     assert path.exists(), "who has made it removes it"
 
 
+def test_a_socket_for_mysql_is_told_by_its_name(start, postgres, mariadb):
+    with listening() as first, listening() as second, listening() as taken:
+        ini = INI.replace("@PORT@", "1").format(
+            url=postgres.url(), weir=f"listen_mysql = 127.0.0.1:{taken.getsockname()[1]}")
+        start(f"{ini}[database shop]\nurl = {mariadb.url()}\n", [first, second], "mysql:postgresql")
+        with pymysql.connect(host="127.0.0.1", port=first.getsockname()[1], user="app", password="secret",
+                             database="shop") as db, db.cursor() as cursor:
+            cursor.execute("select version()")
+            assert cursor.fetchone() == (mariadb.version,)
+        assert Client(second.getsockname()[1]).login().query("select 1") == [[b"1"]]
+
+
 def test_a_client_that_came_before_weir_is_served(start, postgres):
     with listening() as door:
         early = Client(door.getsockname()[1])
@@ -150,6 +163,9 @@ def test_the_journal_gets_priorities(start, postgres, tmp_path):
 
 
 # --- what is installed ---
+
+UNITS = ["weir.service", "weir.socket", "weir-mysql.socket"]
+
 
 class Installed:
     def __init__(self, root):
@@ -179,7 +195,7 @@ def test_everything_is_where_an_administrator_looks(installed):
         assert installed.find(f"usr/share/man/{page}", f"usr/share/man/{page}.gz")
     for name in ("usr/lib/sysusers.d/weir.conf", "usr/lib/tmpfiles.d/weir.conf", "usr/share/doc/weir/examples/weir.ini"):
         assert (installed.root / name).is_file()
-    assert installed.unit("weir.service") and installed.unit("weir.socket")
+    assert all(installed.unit(name) for name in UNITS)
 
 
 def test_the_configuration_is_not_for_everybody_and_never_overwritten(installed):
@@ -193,9 +209,9 @@ def test_the_configuration_is_not_for_everybody_and_never_overwritten(installed)
     assert "/etc/weir/weir.ini 0640 root weir" in tmpfiles
 
 
-@pytest.mark.parametrize("unit", ["weir.service", "weir.socket"])
+@pytest.mark.parametrize("unit", UNITS)
 def test_systemd_finds_nothing_wrong_with_the_units(unit, installed, tmp_path):
-    for name in ("weir.service", "weir.socket"):
+    for name in UNITS:
         text = installed.unit(name).read_text().replace("/usr/sbin/weir", WEIR_BIN)
         (tmp_path / name).write_text(text)
     result = subprocess.run(["systemd-analyze", "verify", "--man=no", tmp_path / unit], capture_output=True, text=True,
