@@ -21,7 +21,9 @@ static const char usage[] =
 	"  -V, --version        print the version, then exit\n"
 	"  -h, --help           print this, then exit\n"
 	"\n"
-	"A URL is what applications have: postgresql://user:password@host:port/dbname.\n"
+	"A URL is what applications have: postgresql://user:password@host:port/dbname,\n"
+	"or mysql://..., mariadb://... Clients connect to 127.0.0.1:6432 (PostgreSQL) or\n"
+	"127.0.0.1:6433 (MySQL, MariaDB).\n"
 	"See weir(8) and weir.ini(5).\n";
 
 struct arguments {

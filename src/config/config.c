@@ -321,7 +321,8 @@ static int add_url_database(struct config *config, const char *text, struct buf 
 		.url = url,
 		.pool = config->defaults,
 		.file = "URL",
-		.line = (int)config->n_databases};
+		.line = (int)config->n_databases,
+		.url_line = (int)config->n_databases};
 	if (!database->name)
 		return -ENOMEM;
 	if (!url.user || !url.password || !name) {

@@ -54,7 +54,7 @@ struct config_database {
 	struct url url;
 	struct config_pool pool;
 	const char *file; /* where it stands, for messages */
-	int line;
+	int line, url_line;
 };
 
 /* An account that clients log in with: a [user ...] section, a line of auth_file, an admin, or the

@@ -294,6 +294,7 @@ static void set_url(struct reading *r)
 	if (r->url_given)
 		problem_at(r, r->line, "url stands here twice");
 	r->url_given = true;
+	database->url_line = r->line;
 	url_clear(&database->url);
 	buf_text(&text, "url: ");
 	int outcome = url_parse(r->value, &database->url, &text);

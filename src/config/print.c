@@ -177,10 +177,11 @@ void config_print_totals(const struct config *config, struct buf *b)
 		}
 		if (!first)
 			continue;
-		const struct url_host *host = &server->url.hosts[0];
-		buf_printf(b, "server %s", host->name);
-		if (host->port)
-			buf_printf(b, ":%u", host->port);
+		const char *host = server->url.hosts[0].name;
+		buf_printf(b, "server %s", host);
+		/* Even the usual one: on the same host there may be servers of two kinds. */
+		if (*host != '/')
+			buf_printf(b, ":%u", url_port(&server->url));
 		if (unlimited)
 			buf_text(b, ": no limit on the number of connections\n");
 		else

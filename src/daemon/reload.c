@@ -32,7 +32,7 @@ int daemon_check(const struct config *config, struct buf *ret_problems)
 				database->url.protocol);
 		buf_u8(&why, 0);
 		if (!good) {
-			buf_printf(ret_problems, "%s:%d: %s\n", database->file, database->line,
+			buf_printf(ret_problems, "%s:%d: %s\n", database->file, database->url_line,
 				why.failed ? "bad url" : (char *)why.data);
 			bad = 1;
 		}

@@ -113,8 +113,8 @@ password = p
 [user only_one]
 password = p
 databases = one
-""") == (0, "server db1: at most 23 connections\nserver db2:6000: at most 26 connections\n"
-         "server db3: no limit on the number of connections\n", "")
+""") == (0, "server db1:5432: at most 23 connections\nserver db2:6000: at most 26 connections\n"
+         "server db3:5432: no limit on the number of connections\n", "")
     assert check("[weir]\n") == (0, "no databases are configured\n", "")
 
 
@@ -137,6 +137,32 @@ no equals sign
                           (10, "unknown scheme"), (11, "key = value")):
         assert any(line.startswith(f"weir.ini:{number}: ") and words in line for line in lines), (number, err)
     assert len(lines) == 6, err
+
+
+def test_check_names_the_line_of_a_url_with_a_bad_parameter(check):
+    status, out, err = check("""[database a]
+pool_size = 5
+url = mysql://a:b@h/a?ssl_mode=on
+[database b]
+url = mariadb://a:b@h/b?sslmode=require
+pool_size = 5
+[database c]
+url = postgresql://a:b@h/c?ssl_mode=required
+""")
+    assert status == 1 and out == ""
+    lines = err.splitlines()
+    for line, number, words in zip(lines, (3, 5, 8), ("verify_ca", '"sslmode": allowed are', '"ssl_mode"'), strict=True):
+        assert line.startswith(f"weir.ini:{number}: url: ") and words in line, err
+
+
+def test_check_tells_servers_of_one_host_apart(check):
+    assert check("""[database a]
+url = postgresql://a:b@h/a
+[database b]
+url = mysql://a:c@h/b
+[database c]
+url = mariadb://a:c@h:3306/c
+""") == (0, "server h:5432: at most 15 connections\nserver h:3306: at most 30 connections\n", "")
 
 
 def test_check_finds_what_only_the_whole_shows(check):

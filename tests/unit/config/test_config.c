@@ -500,9 +500,10 @@ static void totals_add_up_per_server(void **state)
 	config_print_totals(config, &text);
 	buf_u8(&text, 0);
 	/* c: of v and u, 15 each. */
-	assert_string_equal((char *)text.data, "server h:1: at most 26 connections\n"
-					       "server h:2: at most 30 connections\n"
-					       "server i: no limit on the number of connections\n");
+	assert_string_equal((char *)text.data,
+		"server h:1: at most 26 connections\n"
+		"server h:2: at most 30 connections\n"
+		"server i:5432: no limit on the number of connections\n");
 	buf_clear(&text);
 	config_free(config);
 }
