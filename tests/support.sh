@@ -39,15 +39,18 @@ apt_install() {
 
 # without_services COMMAND...: runs it while packages may not start services. MariaDB's would start one at once.
 without_services() {
-	local policy=/usr/sbin/policy-rc.d status=0
+	local policy=/usr/sbin/policy-rc.d
 	if [ -e $policy ]; then
 		"$@"
 		return
 	fi
-	printf '#!/bin/sh\nexit 101\n' >$policy && chmod 755 $policy
-	"$@" || status=$?
-	rm -f $policy
-	return $status
+	(
+		# However it ends: a policy that stays would keep every service of this machine from being started.
+		trap 'rm -f $policy' EXIT
+		trap 'exit 130' INT TERM
+		printf '#!/bin/sh\nexit 101\n' >$policy && chmod 755 $policy
+		"$@"
+	)
 }
 
 # install_python: a virtual environment beside the build, for drivers.
@@ -113,7 +116,19 @@ build() {
 	meson compile -C "$dir" >"$dir.log" 2>&1 || { cat "$dir.log"; return 1; }
 }
 
-# free_port: one that nobody listens on at this moment.
+# free_port [WANTED]: one that nobody listens on at this moment: WANTED, if that is so.
 free_port() {
-	python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+	python3 - "${1:-0}" <<-'PY'
+		import socket, sys
+		for port in int(sys.argv[1]), 0:
+		    with socket.socket() as s:
+		        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+		        try:
+		            s.bind(("127.0.0.1", port))
+		            s.listen()
+		        except OSError:
+		            continue
+		        print(s.getsockname()[1])
+		        break
+	PY
 }
