@@ -70,6 +70,7 @@ void config_print_sample(struct buf *b)
 		"\n; One section per database: the name that clients connect to.\n"
 		";[database shop]\n"
 		";url = postgresql://shop:secret@127.0.0.1:5432/shop\n"
+		"; ... or mysql://shop:secret@127.0.0.1:3306/shop, for MySQL and MariaDB\n"
 		"; ... and any key of [defaults].\n"
 		"\n; One section per client account; the account in a database's url needs none.\n"
 		";[user reporting]\n");
