@@ -90,8 +90,10 @@ usec_t server_old_at(const struct server *server)
 
 	if (limit <= 0)
 		return USEC_NEVER;
-	/* A little earlier each, so that those opened together do not go together. */
-	return server->opened + limit - (usec_t)(server->id % 16) * (limit / 256);
+	/* A little earlier each, so that those opened together do not go together. Ids step by the
+	 * number of shards. */
+	usec_t step = (usec_t)(server->id / server->pool->owner->host.n_shards % 16);
+	return server->opened + limit - step * (limit / 256);
 }
 
 usec_t server_expiry(const struct server *server)

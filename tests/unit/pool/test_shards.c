@@ -97,6 +97,25 @@ static void pool_size_is_kept_of_what_all_shards_have(void **state)
 	world_end();
 }
 
+static void connections_opened_together_are_not_recycled_together(void **state)
+{
+	struct config_pool limits = world_limits(8, 0);
+	unsigned n_steps = 0, n_before;
+
+	limits.pool_recycle = SECONDS(1000);
+	world_begin(4, &limits);
+	world_fill(8);
+	world_pass(SECONDS(900));
+	assert_int_equal(sum_of(SERVER_IDLE), 8);
+	while ((n_before = sum_of(SERVER_IDLE))) {
+		world_pass(SECONDS(1));
+		world_settle();
+		n_steps += n_before != sum_of(SERVER_IDLE);
+	}
+	assert_true(n_steps >= 6);
+	world_end();
+}
+
 /* --- messages that cross --- */
 
 static void connection_sent_to_a_waiter_who_has_gone_goes_on_to_the_next(void **state)
@@ -552,6 +571,7 @@ int main(void)
 		cmocka_unit_test(the_oldest_of_all_shards_is_served_first),
 		cmocka_unit_test(the_budget_is_one_for_all_shards),
 		cmocka_unit_test(pool_size_is_kept_of_what_all_shards_have),
+		cmocka_unit_test(connections_opened_together_are_not_recycled_together),
 		cmocka_unit_test(connection_sent_to_a_waiter_who_has_gone_goes_on_to_the_next),
 		cmocka_unit_test(permission_on_its_way_to_a_waiter_who_has_gone_comes_back),
 		cmocka_unit_test(wish_that_comes_during_a_test_is_not_forgotten),
