@@ -44,6 +44,19 @@ def test_nothing_leaks_to_who_sets_nothing(two):
     assert b.query("select name, setting from pg_settings order by name") == before
 
 
+def test_nothing_leaks_to_other_workers(start_weir, postgres):
+    weir = start_weir(postgres, workers=2, pool_size=1, max_overflow=0)
+    a = Client(weir.port).login()
+    a.query("set datestyle = 'German'; set timezone = 'Asia/Tokyo'")
+    others = []
+    for _ in range(4):
+        assert a.query("show datestyle") == [[b"German, DMY"]]
+        others.append(Client(weir.port).login())
+        for other in others:
+            assert other.query("show datestyle") == [[b"ISO, MDY"]]
+            assert other.query("show timezone") != [[b"Asia/Tokyo"]]
+
+
 def test_a_rolled_back_set_is_undone(two):
     a, b = two
     a.query("set work_mem = '5MB'; set timezone to 'Asia/Tokyo'")

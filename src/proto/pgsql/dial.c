@@ -349,6 +349,7 @@ int pgsql_dial(const struct dial_target *target, struct dialled *ret_dialled,
 static void free_handle(struct pgsql_handle *handle)
 {
 	buf_clear(&handle->parameters);
+	buf_clear(&handle->reported);
 	buf_clear(&handle->extra);
 	PQfinish(handle->conn);
 	free(handle);

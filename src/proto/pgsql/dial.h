@@ -14,10 +14,11 @@
 /* A connection that is logged in: struct dialled's handle. */
 struct pgsql_handle {
 	uint32_t process_id;
-	struct buf parameters; /* what the server reported: name NUL value NUL ... */
+	struct buf parameters; /* what the server reported then: name NUL value NUL ... */
 	void *conn; /* PGconn *: kept for the end; owns libpq's own descriptor and the SSL */
-	/* Packed by another worker: settings that were made besides, in the same form. */
-	struct buf extra;
+	/* Packed by another worker: what the server has reported since, and settings that were made
+	 * besides, in the same form. */
+	struct buf reported, extra;
 	bool leftover; /* statements of that worker are still prepared, under names that another one
 			  may give too */
 };

@@ -214,15 +214,18 @@ static struct back *back_new(struct proto_pool *pool, struct dialled *dialled)
 	dialled->handle = NULL;
 	back->base.process_id = back->handle->process_id;
 	back->greeting = read_pairs(table, &back->handle->parameters);
-	back->settings.reported = settings_ref(back->greeting);
+	bool moved = back->handle->reported.len > 0;
+	back->settings.reported =
+		moved ? read_pairs(table, &back->handle->reported) : settings_ref(back->greeting);
 	back->settings.extra = read_pairs(table, &back->handle->extra);
 	back->settings.extra_before = settings_ref(back->settings.extra);
 	back->leftover = back->handle->leftover;
 	back->status = 'I';
 	prepared_init(&back->prepared);
 	list_init(&back->pins);
-	/* The newest connection says what servers of this pool are like now. */
-	if (back->handle->extra.len == 0)
+	/* The newest connection says what servers of this pool are like now; one that another
+	 * worker has opened need not be. */
+	if (!moved || !pool->greeting)
 		settings_replace(&pool->greeting, back->greeting);
 	back_update(back);
 	return &back->base;
@@ -412,11 +415,11 @@ static bool back_pack(struct back *base, struct dialled *ret_dialled)
 	if (!back->base.at_rest || back->base.dirty)
 		return false;
 	handle->leftover |= back->prepared.by_statement.n_items > 0 || back->leftover;
-	buf_clear(&handle->parameters);
+	buf_clear(&handle->reported);
 	buf_clear(&handle->extra);
-	write_pairs(&handle->parameters, back->settings.reported);
+	write_pairs(&handle->reported, back->settings.reported);
 	write_pairs(&handle->extra, back->settings.extra);
-	if (handle->parameters.failed || handle->extra.failed)
+	if (handle->reported.failed || handle->extra.failed)
 		return false;
 	ret_dialled->handle = handle;
 	back->handle = NULL;
