@@ -216,6 +216,20 @@ def test_change_user(start_weir, database_server):
                 client.change_user("other", "wrong", plugin=client.server_plugin)
 
 
+def test_change_user_to_the_console(start_weir, database_server):
+    weir = start_weir(database_server, user="[user other]\npassword = other-secret")
+    with wire.Client(weir.mysql_port) as client, wire.Client(weir.mysql_port) as other:
+        client.query("begin")
+        client.query("do 1")
+        client.change_user(database="weir", plugin=client.server_plugin)
+        assert client.query("show version")
+        with pytest.raises(wire.Error, match="1227|1045|1044"):
+            other.change_user("other", "other-secret", "weir", plugin=other.server_plugin)
+        assert client.query("show version")
+    with wire.Client(weir.mysql_port) as client:
+        assert client.value("select 1") == "1"
+
+
 def test_a_user_may_be_limited_to_databases(start_weir, database_server):
     elsewhere = f"[database elsewhere]\nurl = {database_server.url()}\n"
     weir = start_weir(ini=ini(database_server, accounts=[("limited", "its-own\ndatabases = elsewhere")],

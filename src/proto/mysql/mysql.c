@@ -178,6 +178,8 @@ static void front_console(struct front *base)
 	my_login_free(front->login);
 	front->login = NULL;
 	front->phase = MY_PHASE_CONSOLE;
+	/* Also after COM_CHANGE_USER, which is answered like a login. */
+	base->welcomed = false;
 }
 
 static enum front_verdict from_client(struct front *base, struct back *back, struct input *in,
