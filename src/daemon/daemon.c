@@ -128,6 +128,8 @@ static int make_workers(struct daemon *d)
 {
 	struct worker_events events = {.cancel = on_cancel,
 		.kill = on_kill,
+		.ask_seat = accounts_ask_seat,
+		.free_seat = accounts_free_seat,
 		.client_closed = doors_client_closed,
 		.client_uncounted = doors_client_uncounted,
 		.drained = stop_drained,
@@ -226,12 +228,14 @@ static void end(struct daemon *d)
 	settle(d);
 	for (unsigned i = 0; i < d->n_workers; i++)
 		worker_clear(&d->workers[i]);
+	d->n_workers = 0;
 	doors_close(d);
 	timer_clear(&d->stop_timer);
 	timer_clear(&d->probe_timer);
 	for (size_t i = 0; i < ARRAY_LEN(d->watches); i++)
 		signal_watch_free(d->watches[i]);
 	mailbox_free(d->mailbox);
+	accounts_clear(d);
 	loop_free(d->loop);
 	reload_clear(d);
 	config_free(d->config);

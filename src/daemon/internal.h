@@ -1,7 +1,7 @@
 /*
  * The struct of the daemon, and what the files of this folder call of each other: daemon.c (start
- * and end), doors.c (accepting), probes.c (what clients are greeted with), reload.c, stop.c. All of
- * it is the main thread's.
+ * and end), doors.c (accepting), accounts.c (how many clients each may have), probes.c (what
+ * clients are greeted with), reload.c, stop.c. All of it is the main thread's.
  */
 #pragma once
 
@@ -15,6 +15,7 @@
 #include "util/bytes.h"
 #include "util/list.h"
 #include "util/log.h"
+#include "util/map.h"
 
 #define LISTENERS_MAX 64
 
@@ -54,6 +55,10 @@ struct daemon {
 	unsigned *n_clients;    /* per worker */
 	unsigned n_all_clients; /* without the console's, which max_clients does not keep out */
 	uint32_t last_id;
+
+	/* accounts.c */
+	struct map accounts;
+	struct message *held_seats; /* questions that wait for the end of a reload */
 
 	/* probes.c */
 	unsigned n_probing;   /* servers that have not answered yet */
@@ -104,6 +109,19 @@ void doors_greet(struct daemon *daemon);
 /* A worker's client is gone, and counts no longer; on that worker's thread. */
 void doors_client_closed(void *daemon, unsigned worker, bool counted);
 void doors_client_uncounted(void *daemon);
+
+/* --- accounts.c --- */
+
+/* On a worker's thread: a client wants one more place among its account's, or leaves it. `seat` is
+ * taken; the answer to the first is worker_post_seat(). */
+void accounts_ask_seat(void *daemon, struct seat *seat);
+void accounts_free_seat(void *daemon, struct seat *seat);
+
+/* All workers have the new configuration. */
+void accounts_reloaded(struct daemon *daemon);
+
+/* At the end: nobody asks any more. */
+void accounts_clear(struct daemon *daemon);
 
 /* --- probes.c --- */
 

@@ -39,6 +39,21 @@ static void on_kill(void *arg, const struct kill_request *request)
 	w->events.kill(w->events.arg, request, w->index, KILL_UNKNOWN, 0);
 }
 
+static void on_ask_seat(void *arg, struct seat *seat)
+{
+	struct worker *w = arg;
+
+	seat->worker = w->index;
+	w->events.ask_seat(w->events.arg, seat);
+}
+
+static void on_free_seat(void *arg, struct seat *seat)
+{
+	struct worker *w = arg;
+
+	w->events.free_seat(w->events.arg, seat);
+}
+
 static void on_console(void *arg, uint32_t session_id, unsigned access, const char *command)
 {
 	struct worker *w = arg;
@@ -157,6 +172,8 @@ int worker_init(struct worker *w, unsigned index, unsigned n_workers, const stru
 		.proto_worker = proto_worker,
 		.cancel = on_cancel,
 		.kill = on_kill,
+		.ask_seat = on_ask_seat,
+		.free_seat = on_free_seat,
 		.console = on_console,
 		.console_cancel = on_console_cancel,
 		.closed = on_closed,
@@ -358,6 +375,19 @@ void worker_post_killed(struct worker *w, uint32_t session_id, enum kill_outcome
 	m->request.asker = session_id;
 	m->outcome = outcome;
 	mailbox_post(w->mailbox, &m->message);
+}
+
+static void take_seat(struct message *message, void *arg)
+{
+	struct worker *w = arg;
+
+	sessions_seated(w->sessions, container_of(message, struct seat, message));
+}
+
+void worker_post_seat(struct worker *w, struct seat *seat)
+{
+	seat->message.deliver = take_seat;
+	mailbox_post(w->mailbox, &seat->message);
 }
 
 static void take_drain(struct message *message, void *arg)

@@ -23,6 +23,9 @@ struct worker_events {
 	/* For the worker `next`, if `outcome` is KILL_UNKNOWN so far, else for `asker`. */
 	void (*kill)(void *arg, const struct kill_request *request, unsigned asker,
 		enum kill_outcome outcome, unsigned next);
+	/* A client wants a place among its account's clients, or leaves the one it has. */
+	void (*ask_seat)(void *arg, struct seat *seat);
+	void (*free_seat)(void *arg, struct seat *seat);
 	void (*client_closed)(void *arg, unsigned worker, bool counted);
 	void (*client_uncounted)(void *arg); /* it is the console's: does not count any more */
 	void (*drained)(void *arg);          /* no clients left but the console's, after a drain */
@@ -75,6 +78,9 @@ void worker_post_cancel(struct worker *w, const struct cancel_key *key);
 /* Asks the worker to carry out a client's KILL, or tells the asker's worker what came of it. */
 void worker_post_kill(struct worker *w, const struct kill_request *request, unsigned asker);
 void worker_post_killed(struct worker *w, uint32_t session_id, enum kill_outcome outcome);
+
+/* Whether a client has a place: `seat` comes back. */
+void worker_post_seat(struct worker *w, struct seat *seat);
 void worker_post_drain(struct worker *w);
 
 /* Tells and closes all clients, then gives up the server connections. */

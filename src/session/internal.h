@@ -1,7 +1,7 @@
 /*
  * The struct of a client, and what the files of this folder call of each other: sessions.c (all
  * clients of a worker), session.c (from accept to close), relay.c (bytes between client and
- * server), limits.c (the clocks).
+ * server), limits.c (the clocks), seat.c (the limits of accounts).
  */
 #pragma once
 
@@ -25,6 +25,7 @@ struct session {
 	struct sessions *owner;
 	struct front *front;
 	struct pool *pool;     /* once accepted */
+	struct seat *seat;     /* of an account with a limit of clients, once asked for */
 	struct server *server; /* held; its holder is this */
 	struct waiter waiter;
 	struct buf kept; /* received, but not used yet */
@@ -76,7 +77,7 @@ void session_end(struct session *s, enum reason reason);
 void session_dismiss(struct session *s, enum reason reason, const char *detail);
 void session_dismiss_in_words(struct session *s, const struct refusal *refusal);
 
-/* The verdicts of a login. False: the session has ended. */
+/* The verdicts of a login. False: the session has ended, or waits for its account's place. */
 bool session_identify(struct session *s);
 bool session_admit(struct session *s);
 
@@ -108,6 +109,19 @@ void relay_cancel(struct session *s, enum reason why);
 
 /* Gives the server connection back if nothing ties it to the client; acts on a doom. */
 void relay_settle(struct session *s);
+
+/* --- seat.c --- */
+
+/* Sees to it that the client has a place if its account needs one. Returns 0: it may go on;
+ * SEAT_AWAITED: to be called again when sessions_seated() has been; SEAT_REFUSED; or -ENOMEM. */
+enum { SEAT_AWAITED = 1, SEAT_REFUSED };
+MUST_USE int seat_take(struct session *s, const struct config_user *user);
+
+/* Gives the place back, whether it has come already or not; there may be none. */
+void seat_leave(struct session *s);
+
+/* After a reload: a client that is inside is counted if its account has a limit now. */
+void seat_reload(struct session *s);
 
 /* --- limits.c --- */
 void limits_fired(void *arg);

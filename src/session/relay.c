@@ -307,7 +307,11 @@ static bool act(struct session *s, enum front_verdict verdict)
 	case FRONT_IDENTIFY:
 		return session_identify(s);
 	case FRONT_AUTHENTICATED:
-		return admit(s);
+		if (admit(s))
+			return true;
+		if (!is_over(s))
+			block(s, true);
+		return false;
 	case FRONT_SERVER:
 		if (acquire(s))
 			return true;

@@ -101,6 +101,7 @@ static void let_go(struct session *s)
 	if (s->pool)
 		pool_client_removed(s->pool);
 	s->pool = NULL;
+	seat_leave(s);
 	if (s->registered)
 		map_remove(&s->owner->by_key, &s->by_key);
 	s->registered = false;
@@ -193,6 +194,7 @@ static bool admit_to_console(struct session *s)
 			s, REASON_NOT_ALLOWED, "the console is for admin_users and stats_users");
 		return false;
 	}
+	seat_leave(s);
 	s->owner->host.uncounted(s->owner->host.arg);
 	s->front->protocol->front_console(s->front);
 	session_move(s, SESSION_CONSOLE);
@@ -228,18 +230,6 @@ int session_configure(struct session *s)
 	return -1;
 }
 
-static unsigned count_clients(const struct session *s)
-{
-	unsigned n = 0;
-	struct list *link;
-
-	list_for_each (link, &s->owner->all) {
-		const struct session *other = list_entry(link, struct session, link);
-		n += other->pool && strcmp(other->front->user, s->front->user) == 0;
-	}
-	return n;
-}
-
 /* Why the account may not use the database, or -1. */
 static int refuse_account(const struct session *s, const struct config_user *user)
 {
@@ -249,9 +239,19 @@ static int refuse_account(const struct session *s, const struct config_user *use
 		return REASON_SHUTDOWN;
 	if (!may_use(user, s->front->database))
 		return REASON_NOT_ALLOWED;
-	if (user->max_clients >= 0 && count_clients(s) >= (unsigned)user->max_clients)
-		return REASON_TOO_MANY_CLIENTS;
 	return -1;
+}
+
+/* True: it has a place among its account's clients, if that has a limit. */
+static bool be_seated(struct session *s, const struct config_user *user)
+{
+	int r = seat_take(s, user);
+
+	if (r == SEAT_REFUSED)
+		session_dismiss(s, REASON_TOO_MANY_CLIENTS, NULL);
+	else if (r < 0)
+		session_dismiss(s, REASON_OUT_OF_MEMORY, NULL);
+	return r == 0;
 }
 
 static void dismiss_unknown_database(struct session *s)
@@ -310,6 +310,8 @@ bool session_admit(struct session *s)
 		session_dismiss(s, (enum reason)refused, NULL);
 		return false;
 	}
+	if (!be_seated(s, user))
+		return false;
 	s->pool = pools_get(s->owner->host.pools, database, s->front->user, user->password);
 	if (!s->pool) {
 		session_dismiss(s, REASON_OUT_OF_MEMORY, NULL);

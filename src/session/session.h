@@ -13,6 +13,7 @@
 #include "net/intake.h"
 #include "net/listener.h"
 #include "net/loop.h"
+#include "net/mailbox.h"
 #include "pool/pool.h"
 #include "proto/proto.h"
 #include "util/check.h"
@@ -30,6 +31,20 @@ struct kill_request {
 	char user[128]; /* the asker's */
 };
 
+/* A client's place among those of its account, if that has a limit of clients. It goes to who
+ * counts them for all workers, comes back with the decision, and goes once more when the client has
+ * left.
+ */
+struct seat {
+	struct message message;  /* first */
+	unsigned worker;         /* where it belongs; the worker fills it in */
+	struct session *session; /* the sessions' own: whose it is; NULL: it has left meanwhile */
+	bool away;               /* theirs too: the decision is on its way */
+	bool is_inside; /* the limit is newer than the client, which is counted in any case */
+	bool given;     /* the decision; written by who counts */
+	char user[];
+};
+
 /* What a worker gives to its sessions. Borrowed, and alive as long as they are. */
 struct sessions_host {
 	struct loop *loop;
@@ -45,6 +60,11 @@ struct sessions_host {
 	/* A client has sent KILL: all workers are asked, through sessions_kill_for(), and what came
 	 * of it leads to sessions_killed(). `request` is borrowed for the call. */
 	void (*kill)(void *arg, const struct kill_request *request);
+	/* Asks whether there is a place for a client of that account: sooner or later leads to
+	 * sessions_seated(). `seat` is lent until then. */
+	void (*ask_seat)(void *arg, struct seat *seat);
+	/* A place that was given is free again. Takes `seat`, and frees it. */
+	void (*free_seat)(void *arg, struct seat *seat);
 	/* A console client does not want to wait for its command any more. */
 	void (*console_cancel)(void *arg, uint32_t session_id);
 	/* A client is gone. `counted`: it no longer counts against max_clients. */
@@ -84,6 +104,9 @@ enum kill_outcome sessions_kill_for(struct sessions *sessions, const struct kill
 
 /* What came of the KILL of the client with that id, if it is still there. */
 void sessions_killed(struct sessions *sessions, uint32_t asker, enum kill_outcome outcome);
+
+/* What was decided about a place: who waits for it goes on, or is refused. */
+void sessions_seated(struct sessions *sessions, struct seat *seat);
 
 /* The answer to a console command, if that client is still there. */
 void sessions_console_reply(

@@ -66,6 +66,8 @@ void sessions_reload(struct sessions *sessions, const struct config *config)
 	list_for_each_safe (link, next, &sessions->all) {
 		struct session *s = list_entry(link, struct session, link);
 		int refused = s->pool ? session_configure(s) : -1;
+		if (s->pool)
+			seat_reload(s);
 		if (s->state == SESSION_CONSOLE)
 			reload_console(s);
 		else if (refused >= 0)

@@ -239,6 +239,49 @@ def test_a_user_may_be_limited_to_databases(start_weir, database_server):
     assert (error.value.code, error.value.state) == (1044, "42000")
 
 
+def few(limit):
+    return f"[user few]\npassword = x\nmax_clients = {limit}\n"
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_the_clients_of_one_user_are_counted_on_all_workers(start_weir, database_server, workers):
+    weir = start_weir(database_server, workers=workers, user=few(2))
+
+    def log_in():
+        return wire.Client(weir.mysql_port, "few", "x")
+
+    def admitted():
+        with contextlib.suppress(wire.Error):
+            return log_in()
+
+    inside = [log_in(), log_in()]
+    assert [refused(log_in) for _ in range(6)] == [(1040, "08004")] * 6
+    for _ in range(3):
+        inside.pop(0).close()
+        inside.append(wait_for(admitted, "room"))
+        assert refused(log_in) == (1040, "08004")
+        assert [client.value("select 1") for client in inside] == ["1", "1"]
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_change_user_counts_as_a_login_of_that_user(start_weir, database_server, workers):
+    weir = start_weir(database_server, workers=workers, user=few(2))
+    clients = [wire.Client(weir.mysql_port) for _ in range(4)]
+
+    def change(client, user, password):
+        return client.change_user(user, password, plugin=client.server_plugin)
+
+    for client in clients[:2]:
+        change(client, "few", "x")
+    assert refused(lambda: change(clients[2], "few", "x")) == (1040, "08004")
+    # It keeps its place when it becomes the same again, and leaves it when it becomes another.
+    change(clients[0], "few", "x")
+    change(clients[0], "app", "secret")
+    change(clients[3], "few", "x")
+    assert refused(lambda: change(clients[0], "few", "x")) == (1040, "08004")
+    assert [client.value("select 1") for client in (clients[1], clients[3])] == ["1", "1"]
+
+
 # The console
 
 def test_the_console_by_every_driver(start_weir, database_server):
