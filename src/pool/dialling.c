@@ -66,6 +66,7 @@ static void open_dialled(const struct dial *dial, struct dialled *dialled)
 		"server=%llu event=opened database=\"%s\" user=\"%s\" pid=%u overflow=%d msec=%lld",
 		(unsigned long long)server->id, pool->name, pool->user, server->back->process_id,
 		server->overflow, (long long)((now - dial->since) / USEC_PER_MSEC));
+	pool_share(pool);
 	/* In this order: what the ledger gives out now is not for the waiter that this one is for.
 	 */
 	shard_dialled(pool);

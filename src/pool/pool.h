@@ -142,6 +142,9 @@ struct pool_stats *pool_stats(struct pool *pool);
 /* This shard has no living connection: whether the server can be reached is not known. */
 bool pool_is_in_trouble(const struct pool *pool);
 
+/* Tells the other shards what the protocol has learnt of the pool's servers: after a login. */
+void pool_share(struct pool *pool);
+
 /* How many clients have logged in here: kept by session/, read by the console. */
 void pool_client_added(struct pool *pool);
 void pool_client_removed(struct pool *pool);

@@ -34,6 +34,7 @@ enum note_kind {
 	NOTE_FULL,
 	NOTE_WISH,
 	NOTE_SERVER,
+	NOTE_NEWS,
 };
 
 struct note {
@@ -50,6 +51,7 @@ struct note {
 	struct trouble *trouble; /* of NOTE_DIAL_FAILED, NOTE_TROUBLE */
 	struct dialled dialled;
 	struct server_origin origin; /* its `overflow` also of NOTE_GRANT */
+	struct buf news;             /* of NOTE_NEWS */
 	const struct protocol *protocol;
 	size_t user_at; /* in `names`, behind the database's */
 	char names[];
@@ -58,6 +60,7 @@ struct note {
 static void note_free(struct note *note)
 {
 	free(note->trouble);
+	buf_clear(&note->news);
 	free(note);
 }
 
@@ -145,6 +148,9 @@ static void act(struct pool *pool, struct note *note)
 		break;
 	case NOTE_SERVER:
 		take_server(pool, note);
+		break;
+	case NOTE_NEWS:
+		pool->protocol->pool_told(pool->proto, &note->news);
 		break;
 	}
 }
@@ -380,6 +386,24 @@ void shard_tell_wish(struct pool *pool, unsigned shard, usec_t since)
 		note->since = since;
 		post(pool, i, note);
 	}
+}
+
+void pool_share(struct pool *pool)
+{
+	struct buf news;
+
+	bool any = pool->protocol->pool_news(pool->proto, &news);
+	for (unsigned i = 0; any && i < pool->owner->host.n_shards; i++) {
+		if (i == pool->owner->host.shard)
+			continue;
+		struct note *note = note_new(pool, NOTE_NEWS);
+		buf_put(&note->news, news.data, news.len);
+		if (note->news.failed)
+			note_free(note);
+		else
+			post(pool, i, note);
+	}
+	buf_clear(&news);
 }
 
 bool shard_send_server(struct pool *pool, struct server *server, unsigned shard)

@@ -148,6 +148,12 @@ struct protocol {
 	struct proto_pool *(*pool_new)(struct proto_worker *worker);
 	void (*pool_free)(struct proto_pool *pool);
 
+	/* Takes what was learnt of the pool's servers since the last call (caller: buf_clear), for
+	 * pool_told() of the same pool on other workers, so that a login there need not ask a
+	 * server. False: nothing, or no memory for it. */
+	MUST_USE bool (*pool_news)(struct proto_pool *pool, struct buf *ret_news);
+	void (*pool_told)(struct proto_pool *pool, const struct buf *news);
+
 	/* Checks what only the protocol knows about a URL (parameters). True if good; otherwise
 	 * says in `ret_problem` what is wrong and what is allowed. */
 	bool (*url_check)(const struct url *url, struct buf *ret_problem);

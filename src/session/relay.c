@@ -263,6 +263,8 @@ static bool register_key(struct session *s)
 	if (map_insert(&s->owner->by_key, &s->by_key, s->front->key.id) < 0)
 		return false;
 	s->registered = true;
+	if (s->pool)
+		pool_share(s->pool);
 	char user[64], database[64];
 	log_info("client=%u event=login user=\"%s\" database=\"%s\" peer=%s", s->id,
 		log_escape(s->front->user, user, sizeof(user)),

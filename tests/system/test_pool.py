@@ -43,6 +43,21 @@ class Watch:
         self.db.close()
 
 
+def test_a_greeting_that_one_worker_knows_all_know(start_weir, postgres):
+    weir = start_weir(postgres, workers=4, pool_size=1, max_overflow=0, pool_timeout="3s")
+    parameters = {"DateStyle": "german", "application_name": "mine", "search_path": "public"}
+    holder = Client(weir.port).login(**parameters)
+    holder.query("begin")
+    logins = [Client(weir.port).login(**parameters) for _ in range(7)]
+    plain = [Client(weir.port).login() for _ in range(4)]
+    assert [client.error for client in logins + plain] == [None] * 11
+    assert {client.parameters["DateStyle"] for client in logins} == {"German, DMY"}
+    assert {client.parameters["DateStyle"] for client in plain} == {"ISO, MDY"}
+    holder.query("commit")
+    assert all(client.query("show datestyle") == [[b"German, DMY"]] for client in logins)
+    assert all(client.query("show datestyle") == [[b"ISO, MDY"]] for client in plain)
+
+
 def pids(postgres, user="app", database="app"):
     rows = postgres.query("select pid from pg_stat_activity where usename = %s and datname = %s", [user, database])
     return {pid for pid, in rows}

@@ -260,6 +260,25 @@ static void learn_version(struct proto_pool *pool, const char *version)
 		set_version(pool->worker, version);
 	free(pool->version);
 	pool->version = strdup(version);
+	pool->is_news = pool->version != NULL;
+}
+
+static bool pool_news(struct proto_pool *pool, struct buf *ret_news)
+{
+	*ret_news = (struct buf){0};
+	if (!pool->is_news || !pool->version)
+		return false;
+	pool->is_news = false;
+	buf_cstr(ret_news, pool->version);
+	return !ret_news->failed;
+}
+
+static void pool_told(struct proto_pool *pool, const struct buf *news)
+{
+	bool was_news = pool->is_news;
+
+	learn_version(pool, (const char *)news->data);
+	pool->is_news = was_news;
 }
 
 static const struct settings *read_pairs(struct settings_table *table, const struct buf *pairs)
@@ -414,6 +433,8 @@ const struct protocol mysql_protocol = {
 	.worker_learn = worker_learn,
 	.pool_new = pool_new,
 	.pool_free = pool_free,
+	.pool_news = pool_news,
+	.pool_told = pool_told,
 	.url_check = mysql_url_check,
 	.front_new = front_new,
 	.front_free = front_free,

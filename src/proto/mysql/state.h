@@ -58,6 +58,7 @@ struct proto_worker {
 struct proto_pool {
 	struct proto_worker *worker;
 	char *version; /* of the server that was opened last; NULL: none yet */
+	bool is_news;  /* other workers have not been told */
 };
 
 enum my_phase {

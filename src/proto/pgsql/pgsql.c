@@ -49,6 +49,7 @@ static void pool_free(struct proto_pool *pool)
 		return;
 	settings_unref(pool->greeting);
 	settings_unref(pool->spellings);
+	buf_clear(&pool->news);
 	free(pool);
 }
 
@@ -226,7 +227,7 @@ static struct back *back_new(struct proto_pool *pool, struct dialled *dialled)
 	/* The newest connection says what servers of this pool are like now; one that another
 	 * worker has opened need not be. */
 	if (!moved || !pool->greeting)
-		settings_replace(&pool->greeting, back->greeting);
+		welcome_learn_greeting(pool, back->greeting);
 	back_update(back);
 	return &back->base;
 }
@@ -446,6 +447,8 @@ const struct protocol pgsql_protocol = {
 	.worker_free = worker_free,
 	.pool_new = pool_new,
 	.pool_free = pool_free,
+	.pool_news = welcome_news,
+	.pool_told = welcome_told,
 	.url_check = pgsql_url_check,
 	.front_new = front_new,
 	.front_free = front_free,

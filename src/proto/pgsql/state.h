@@ -38,6 +38,7 @@ struct proto_pool {
 	/* Startup parameters as servers spell them: "name=value" -> what was reported, or "" if not
 	 * reported. */
 	const struct settings *spellings;
+	struct buf news; /* of the two, for other workers: see welcome.c */
 };
 
 /* A session's settings, client's or server's. Never NULL once welcomed. */
@@ -193,6 +194,13 @@ void welcome_accept(
 	struct pg_front *front, struct proto_pool *pool, const struct config_pool *limits);
 enum front_verdict welcome_step(struct pg_front *front, struct pg_back *back,
 	struct output *to_client, struct output *to_server);
+
+/* What a new connection reports (borrowed): clients are greeted with it. */
+void welcome_learn_greeting(struct proto_pool *pool, const struct settings *greeting);
+
+/* struct protocol's pool_news() and pool_told(). */
+bool welcome_news(struct proto_pool *pool, struct buf *ret_news);
+void welcome_told(struct proto_pool *pool, const struct buf *news);
 
 /* --- front.c: from the client to the server --- */
 enum front_verdict relay_from_client(struct pg_front *front, struct pg_back *back, struct input *in,

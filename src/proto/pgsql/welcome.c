@@ -10,6 +10,11 @@
 #include "util/random.h"
 #include "util/text.h"
 
+/* News are records: a greeting, which is pairs of name and value up to an empty name, or a
+ * spelling, which is "name=value" and what it is to the server. */
+#define NEWS_GREETING 'G'
+#define NEWS_SPELLING 'S'
+
 /* How many spellings of startup parameters are remembered per pool; more are asked for again. */
 #define SPELLINGS_MAX 200
 
@@ -42,24 +47,92 @@ static const char *spelling(const struct proto_pool *pool, const char *name, con
 	return spelled;
 }
 
-static void learn_spelling(
-	struct proto_pool *pool, const char *name, const char *value, const char *spelled)
+static void keep_spelling(struct proto_pool *pool, const char *key, const char *spelled)
 {
 	const struct settings *list;
-	struct buf key = {0};
 
 	if (settings_count(pool->spellings) >= SPELLINGS_MAX) {
 		const struct settings *empty = settings_empty(pool->worker->settings);
 		settings_replace(&pool->spellings, empty);
 		settings_unref(empty);
 	}
-	spelling_key(&key, name, value);
-	if (!key.failed && settings_with(pool->worker->settings, pool->spellings, (char *)key.data,
-				   spelled, &list) == 0) {
+	if (settings_with(pool->worker->settings, pool->spellings, key, spelled, &list) == 0) {
 		settings_replace(&pool->spellings, list);
 		settings_unref(list);
 	}
+}
+
+static void learn_spelling(
+	struct proto_pool *pool, const char *name, const char *value, const char *spelled)
+{
+	const char *known = spelling(pool, name, value);
+	struct buf key = {0};
+
+	if (known && strcmp(known, spelled) == 0)
+		return;
+	spelling_key(&key, name, value);
+	if (!key.failed) {
+		keep_spelling(pool, (char *)key.data, spelled);
+		buf_u8(&pool->news, NEWS_SPELLING);
+		buf_cstr(&pool->news, (char *)key.data);
+		buf_cstr(&pool->news, spelled);
+	}
 	buf_clear(&key);
+}
+
+void welcome_learn_greeting(struct proto_pool *pool, const struct settings *greeting)
+{
+	if (pool->greeting == greeting)
+		return;
+	settings_replace(&pool->greeting, greeting);
+	buf_u8(&pool->news, NEWS_GREETING);
+	for (size_t i = 0; i < settings_count(greeting); i++) {
+		buf_cstr(&pool->news, settings_name(greeting, i));
+		buf_cstr(&pool->news, settings_value(greeting, i));
+	}
+	buf_u8(&pool->news, 0);
+}
+
+bool welcome_news(struct proto_pool *pool, struct buf *ret_news)
+{
+	if (pool->news.failed)
+		buf_clear(&pool->news);
+	*ret_news = pool->news;
+	pool->news = (struct buf){0};
+	return ret_news->len > 0;
+}
+
+static void take_greeting(struct proto_pool *pool, struct reader *r)
+{
+	struct settings_table *table = pool->worker->settings;
+	const struct settings *list = settings_empty(table), *more;
+	const char *name;
+
+	while ((name = reader_cstr(r, NULL)) && *name) {
+		const char *value = reader_cstr(r, NULL);
+		if (!value || settings_with(table, list, name, value, &more) != 0)
+			break;
+		settings_unref(list);
+		list = more;
+	}
+	settings_replace(&pool->greeting, list);
+	settings_unref(list);
+}
+
+void welcome_told(struct proto_pool *pool, const struct buf *news)
+{
+	struct reader r;
+
+	reader_init(&r, news->data, news->len);
+	while (reader_left(&r)) {
+		if (reader_u8(&r) == NEWS_GREETING) {
+			take_greeting(pool, &r);
+			continue;
+		}
+		const char *key = reader_cstr(&r, NULL), *spelled = reader_cstr(&r, NULL);
+		if (spelled)
+			keep_spelling(pool, key, spelled);
+	}
 }
 
 static bool set(

@@ -354,6 +354,12 @@ static void letters_pool_free(struct proto_pool *pool)
 	free(pool);
 }
 
+static bool letters_pool_news(struct proto_pool *pool, struct buf *ret_news)
+{
+	*ret_news = (struct buf){0};
+	return false;
+}
+
 static const struct protocol letters;
 
 static struct back *letters_back_new(struct proto_pool *pool, struct dialled *dialled)
@@ -454,6 +460,7 @@ static const struct protocol letters = {
 	.name = "letters",
 	.pool_new = letters_pool_new,
 	.pool_free = letters_pool_free,
+	.pool_news = letters_pool_news,
 	.back_new = letters_back_new,
 	.back_free = letters_back_free,
 	.from_server = letters_from_server,
