@@ -289,3 +289,18 @@ def test_settings_at_random(via):
             client.query("select 1")
     for client in clients:
         client.close()
+
+
+def test_a_session_of_one_s_own_leaves_nothing(start_weir, database_server):
+    database_server.execute(
+        "drop function if exists app.leaver", "create function app.leaver() returns int no sql"
+        " begin set @@session.max_sort_length = 100; set @left = 7; return 1; end")
+    weir = start_weir(database_server, pool_size=1, max_overflow=0, pool_mode="session")
+    read = "select concat_ws(' ', @@max_sort_length, coalesce(@left, 'none'))"
+    with wire.Client(weir.mysql_port) as client:
+        usual = client.value(read)
+        client.queries("select leaver()")
+        assert client.value(read) == "100 7"
+        client.command(wire.QUIT)
+    with wire.Client(weir.mysql_port) as client:
+        assert client.value(read) == usual

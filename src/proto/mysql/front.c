@@ -186,6 +186,8 @@ struct my_step my_need_server(struct my_pass *p)
 	}
 	if (!my_back_has_room(p->back, OWN_COMMANDS_MAX))
 		return MY_STEP_STOP(FRONT_WAIT);
+	/* Who has a connection of its own may leave anything on it. */
+	p->back->tainted |= p->front->session_mode;
 	if (!my_sync(p->front, p->back, p->to_server))
 		return MY_STEP_STOP(
 			my_front_end(p->front, REASON_OUT_OF_MEMORY, NULL, p->to_client));
