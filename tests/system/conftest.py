@@ -17,6 +17,20 @@ import psycopg
 import pymysql
 import pytest
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "thorough: shows nothing new under sanitizers; tests/run leaves it out there")
+
+
+def pytest_collection_modifyitems(items):
+    """For --dist loadgroup: what one process runs in a row is a module's tests against one server."""
+    for item in items:
+        params = getattr(item, "callspec", None)
+        server = [params.params[name] for name in ("database_server", "own_database_server")
+                  if params and name in params.params]
+        group = "-".join([item.path.stem, *server])
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 WEIR_BIN = os.environ.get("WEIR_BIN", str(ROOT / "build" / "weir"))
 PG_BIN = pathlib.Path("/usr/lib/postgresql/15/bin")
@@ -254,7 +268,8 @@ def mysql():
         yield server
 
 
-@pytest.fixture(params=["mariadb", "mysql"])
+# Of the module, so that pytest runs all its tests against one server before those against the other.
+@pytest.fixture(scope="module", params=["mariadb", "mysql"])
 def database_server(request):
     return request.getfixturevalue(request.param)
 
@@ -297,30 +312,71 @@ class Via:
 # Whether the server itself does what the tests expect of weir: WEIR_TEST_VIA=direct pytest ...
 @pytest.fixture(params=os.environ.get("WEIR_TEST_VIA", "weir").split(","))
 def via(request, database_server):
-    """With a pool of one connection, so that each client gets what the others have used."""
+    """With a pool of one connection, so that each client gets what the others have used, also those of other tests."""
     if request.param == "direct":
         return Via(database_server)
-    start = request.getfixturevalue("start_weir")
-    return Via(database_server, start(database_server, pool_size=1, max_overflow=0, pool_timeout="3s"))
+    kept = request.getfixturevalue("kept_weir")
+    return Via(database_server, kept(database_server, pool_size=1, max_overflow=0, pool_timeout="3s"))
+
+
+class Kept:
+    """The weir that tests leave to each other. One at a time, since tests count the server's connections."""
+
+    def __init__(self, bases):
+        self.bases = bases
+        self.weir = self.what = None
+
+    def get(self, server, **options):
+        what = (server, options)
+        if self.weir and (self.what != what or self.weir.process.poll() is not None):
+            self.stop()
+        if not self.weir:
+            self.weir, self.what = Weir(self.bases.mktemp("kept"), ini_for(server, **options)), what
+        return self.weir
+
+    def stop(self):
+        weir, self.weir = self.weir, None
+        if weir:
+            weir.stop()
+
+
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory):
+    keeper = Kept(tmp_path_factory)
+    yield keeper
+    keeper.stop()
 
 
 @pytest.fixture
-def start_weir(tmp_path):
+def kept_weir(kept):
+    """kept_weir(mariadb, pool_size=3, ...): like start_weir, for tests that need no weir of their own: it may have served
+    others, and serves the next test that asks for the same."""
+    yield kept.get
+    # One that has not survived the test, or that its sanitizers complain about, is this test's failure.
+    if kept.weir and (kept.weir.process.poll() is not None or "runtime error:" in kept.weir.log()):
+        kept.stop()
+
+
+def ini_for(server, weir="", user="", workers=1, **options):
+    lines = "\n".join(f"{key} = {value}" for key, value in options.items())
+    listen = "listen_postgresql = 127.0.0.1:@PORT@"
+    if isinstance(server, mysql_servers.Server):
+        listen += "\nlisten_mysql = 127.0.0.1:@MYSQL_PORT@"
+    return (f"[weir]\n{listen}\nworkers = {workers}\n"
+            f"admin_users = app\n{weir}\n"
+            f"[database app]\nurl = {server.url()}\n{lines}\n{user}\n")
+
+
+@pytest.fixture
+def start_weir(tmp_path, kept):
     """start_weir(postgres, pool_size=3, ...), start_weir(mariadb, ...) or start_weir(ini=TEXT)."""
     running = []
 
-    def start(server=None, ini=None, weir="", user="", workers=1, **options):
+    def start(server=None, ini=None, **options):
+        kept.stop()
         base = tmp_path / f"weir{len(running)}"
         base.mkdir()
-        if ini is None:
-            lines = "\n".join(f"{key} = {value}" for key, value in options.items())
-            listen = "listen_postgresql = 127.0.0.1:@PORT@"
-            if isinstance(server, mysql_servers.Server):
-                listen += "\nlisten_mysql = 127.0.0.1:@MYSQL_PORT@"
-            ini = (f"[weir]\n{listen}\nworkers = {workers}\n"
-                   f"admin_users = app\n{weir}\n"
-                   f"[database app]\nurl = {server.url()}\n{lines}\n{user}\n")
-        daemon = Weir(base, ini)
+        daemon = Weir(base, ini_for(server, **options) if ini is None else ini)
         running.append(daemon)
         return daemon
 

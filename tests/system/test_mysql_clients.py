@@ -6,6 +6,8 @@ import mysql_servers
 import pytest
 from conftest import need_mysql9
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture(params=["mariadb", "mysql"])
 def client(request, via):

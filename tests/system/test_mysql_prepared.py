@@ -16,9 +16,9 @@ def db(via):
 
 
 @pytest.fixture
-def two(start_weir, database_server):
+def two(kept_weir, database_server):
     """weir with two server connections."""
-    return Via(database_server, start_weir(database_server, pool_size=2, max_overflow=0, pool_timeout="2s"))
+    return Via(database_server, kept_weir(database_server, pool_size=2, max_overflow=0, pool_timeout="2s"))
 
 
 def unknown(client, code, content):

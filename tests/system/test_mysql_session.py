@@ -38,11 +38,11 @@ SETTINGS = [
 
 
 @pytest.fixture
-def shared(via, start_weir):
+def shared(via, kept_weir):
     """weir with two connections, since some settings may hold one, or the server itself."""
     if not via.weir:
         return via
-    return Via(via.server, start_weir(via.server, pool_size=2, max_overflow=0, pool_timeout="3s"))
+    return Via(via.server, kept_weir(via.server, pool_size=2, max_overflow=0, pool_timeout="3s"))
 
 
 @pytest.mark.parametrize("change, read, expected", SETTINGS, ids=[row[0] for row in SETTINGS])
