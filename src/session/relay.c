@@ -359,14 +359,15 @@ static bool cancel_is_under_way(const struct session *s)
 static void pump(struct session *s, struct input in)
 {
 	struct workspace *w = space(s);
-	bool again = true;
+	bool again = true, cancelling = false;
 
 	block(s, false);
 	s->front->pool_in_trouble = s->pool && pool_is_in_trouble(s->pool);
 	while (again && !is_over(s)) {
 		/* Answers that need no server, to a client that does not read them, are not to
 		 * pile up either. */
-		if (cancel_is_under_way(s) || stream_unsent(&s->stream) > CLIENT_UNSENT_MAX) {
+		cancelling = cancel_is_under_way(s);
+		if (cancelling || stream_unsent(&s->stream) > CLIENT_UNSENT_MAX) {
 			block(s, true);
 			break;
 		}
@@ -386,6 +387,10 @@ static void pump(struct session *s, struct input in)
 	if (s->server && stream_unsent(&s->server->stream) > SERVER_UNSENT_MAX)
 		block(s, true);
 	relay_settle(s);
+	/* The pool has the connection, and waits for the end of the cancel: nobody would wake this
+	 * client, nor need it wait, since its next statement goes elsewhere. */
+	if (cancelling && !s->server)
+		relay_pump_kept(s);
 }
 
 void relay_pump_kept(struct session *s)
