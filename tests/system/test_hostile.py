@@ -432,7 +432,8 @@ def test_an_unknown_user_takes_as_long_as_a_known_one(start_weir, postgres):
             begin = time.perf_counter()
             exchange(weir.port, user, "wrong")
             found.append(time.perf_counter() - begin)
-    known, unknown = (statistics.median(found) for found in times.values())
+    # What load adds to some is not to count.
+    known, unknown = (min(found) for found in times.values())
     assert abs(known - unknown) < 0.0015, (known, unknown)
 
 
