@@ -1,0 +1,204 @@
+/* Whole conversations through both halves of MySQL's protocol: what arrives does not depend on how
+ * it came, and neither a hostile client nor a hostile server gets at what is others'. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "../test.h"
+#include "mysql_script.h"
+
+#define NOTHING_MORE ""
+
+static void check_same(const struct my_script *script, const struct my_outcome *whole,
+	const struct my_cutting *how, const char *what, size_t position)
+{
+	struct my_outcome other;
+	struct buf a = {0}, b = {0};
+
+	my_play(script, how, &other);
+	for (unsigned i = 0; i < MY_CLIENTS; i++) {
+		my_print_client(whole, i, &a);
+		my_print_client(&other, i, &b);
+		if (strcmp((char *)a.data, (char *)b.data) != 0 ||
+			whole->closed[i] != other.closed[i] ||
+			whole->to_client[i].len != other.to_client[i].len)
+			fail_msg("%s at %zu: client %u\n  whole: %s\n  cut:   %s", what, position,
+				i, a.data, b.data);
+		buf_clear(&a);
+		buf_clear(&b);
+	}
+	assert_int_equal(whole->to_server.len, other.to_server.len);
+	assert_true(!whole->to_server.len ||
+		    memcmp(whole->to_server.data, other.to_server.data, whole->to_server.len) == 0);
+	my_outcome_clear(&other);
+}
+
+static void check_cuts(const struct my_script *script, const struct my_outcome *whole)
+{
+	struct my_cutting bytes = {.client_piece = script->pipelined ? 0 : 1, .server_piece = 1};
+
+	check_same(script, whole, &bytes, "byte by byte", 0);
+	for (size_t i = 1; !script->pipelined && i < whole->n_client_bytes; i++) {
+		struct my_cutting how = {.client_cut = i};
+		check_same(script, whole, &how, "the client's bytes cut", i);
+	}
+	for (size_t i = 1; i < whole->n_server_bytes; i++) {
+		struct my_cutting how = {.server_cut = i};
+		check_same(script, whole, &how, "the server's bytes cut", i);
+	}
+}
+
+/* Plays the script whole, compares what each heard (NULL: not looked at), then plays it cut in
+ * every way. Clears the script. */
+static void check(
+	struct my_script *script, const char *client, const char *other, const char *server)
+{
+	static const struct my_cutting uncut;
+	struct my_outcome whole;
+	struct buf text = {0};
+
+	my_play(script, &uncut, &whole);
+	for (unsigned i = 0; i < MY_CLIENTS; i++) {
+		const char *expected = i ? other : client;
+		my_print_client(&whole, i, &text);
+		if (expected)
+			assert_string_equal((char *)text.data, expected);
+		buf_clear(&text);
+	}
+	my_print_server(&whole, &text);
+	if (server)
+		assert_string_equal((char *)text.data, server);
+	buf_clear(&text);
+	if (whole.n_client_bytes + whole.n_server_bytes < 2000)
+		check_cuts(script, &whole);
+	my_outcome_clear(&whole);
+	my_script_clear(script);
+}
+
+#define ROW(text) "1:[1] 2:def 3:EOF 4:" text " 5:EOF"
+
+/* --- text queries --- */
+
+static void queries_are_passed_on(void **state)
+{
+	struct my_script s = {0};
+
+	put_query(client_says(&s, 0), "SELECT 'a'");
+	put_row(server_says(&s), "a");
+	put_query(client_says(&s, 1), "SELECT 'b'");
+	put_row(server_says(&s), "b");
+	check(&s, ROW("a"), ROW("b"), "0:QUERY(SELECT 'a') 0:QUERY(SELECT 'b')");
+}
+
+static void error_is_followed_by_a_look_at_the_warnings(void **state)
+{
+	struct my_script s = {0};
+
+	put_query(client_says(&s, 0), "bad");
+	put_error(server_says(&s), 1, 1064);
+	put_no_warnings(server_says(&s));
+	check(&s, "1:ERR(1064)", NOTHING_MORE, "0:QUERY(bad) 0:QUERY(SHOW WARNINGS)");
+}
+
+static void transaction_keeps_its_connection(void **state)
+{
+	struct my_script s = {0};
+
+	put_query(client_says(&s, 0), "BEGIN");
+	put_ok(server_says(&s), MY_STATUS_IN_TRANS | MY_STATUS_AUTOCOMMIT);
+	put_query(client_says(&s, 1), "SELECT 'b'");
+	put_query(client_says(&s, 0), "COMMIT");
+	put_ok(server_says(&s), MY_STATUS_AUTOCOMMIT);
+	put_row(server_says(&s), "b");
+	check(&s, "1:OK 1:OK", ROW("b"), "0:QUERY(BEGIN) 0:QUERY(COMMIT) 0:QUERY(SELECT 'b')");
+}
+
+static void pipelined_commands_are_answered_in_order(void **state)
+{
+	struct my_script s = {.pipelined = true};
+	struct buf *b = client_says(&s, 0);
+
+	put_query(b, "SELECT 'a'");
+	put_query(b, "SELECT 'b'");
+	put_row(server_says(&s), "a");
+	put_row(server_says(&s), "b");
+	check(&s, ROW("a") " " ROW("b"), NOTHING_MORE, NULL);
+}
+
+static void command_before_the_answer_closes_its_client(void **state)
+{
+	struct my_script s = {.pipelined = true};
+
+	put_query(client_says(&s, 0), "SELECT 'a'");
+	put_query(client_says(&s, 0), "SELECT 'b'");
+	put_row(server_says(&s), "a");
+	check(&s, NOTHING_MORE, NOTHING_MORE, NULL);
+}
+
+/* --- prepared statements --- */
+
+static const uint8_t execute_untyped[] = {0, 1, 0, 0, 0, 0, 0, 2, 'h', 'i'};
+static const uint8_t execute_typed[] = {0, 1, 0, 0, 0, 0, 1, 0xfe, 0, 2, 'h', 'i'};
+
+static void prepare_learnt(struct my_script *s, unsigned client, uint32_t id)
+{
+	put_prepare(client_says(s, client), "SELECT ?");
+	put_prepared(server_says(s), id);
+}
+
+#define PREPARED "1:OK 2:def 3:EOF"
+
+static void statement_is_prepared_once_for_all_clients(void **state)
+{
+	struct my_script s = {0};
+
+	prepare_learnt(&s, 0, 7);
+	put_prepare(client_says(&s, 1), "SELECT ?");
+	put_about(client_says(&s, 1), MY_COM_STMT_EXECUTE, 1, execute_typed, sizeof(execute_typed));
+	put_ok(server_says(&s), MY_STATUS_AUTOCOMMIT);
+	check(&s, PREPARED, PREPARED " 1:OK", "0:PREPARE(SELECT ?) 0:EXECUTE(7)");
+}
+
+static void types_follow_to_another_connection(void **state)
+{
+	struct my_script s = {0};
+
+	prepare_learnt(&s, 0, 7);
+	put_about(client_says(&s, 0), MY_COM_STMT_EXECUTE, 1, execute_typed, sizeof(execute_typed));
+	put_ok(server_says(&s), MY_STATUS_AUTOCOMMIT);
+	server_breaks(&s);
+	put_about(client_says(&s, 0), MY_COM_STMT_EXECUTE, 1, execute_untyped,
+		sizeof(execute_untyped));
+	put_prepared(server_says(&s), 9);
+	put_ok(server_says(&s), MY_STATUS_AUTOCOMMIT);
+	check(&s, PREPARED " 1:OK 1:OK", NOTHING_MORE,
+		"0:PREPARE(SELECT ?) 0:EXECUTE(7) 0:PREPARE(SELECT ?) 0:EXECUTE(9)");
+}
+
+static void unknown_statements_are_refused(void **state)
+{
+	struct my_script s = {0};
+
+	put_about(client_says(&s, 0), MY_COM_STMT_EXECUTE, 5, execute_typed, sizeof(execute_typed));
+	put_about(client_says(&s, 0), MY_COM_STMT_RESET, 5, NULL, 0);
+	put_about(client_says(&s, 0), MY_COM_STMT_FETCH, 5, "\1\0\0\0", 4);
+	put_about(client_says(&s, 0), MY_COM_STMT_CLOSE, 5, NULL, 0);
+	put_about(client_says(&s, 0), MY_COM_STMT_SEND_LONG_DATA, 5, "\0\0x", 3);
+	put_command(client_says(&s, 0), MY_COM_PING, NULL, 0);
+	check(&s, "1:ERR(1243) 1:ERR(1243) 1:ERR(1243) 1:OK", NOTHING_MORE, NOTHING_MORE);
+}
+
+static const struct CMUnitTest tests[] = {
+	cmocka_unit_test(queries_are_passed_on),
+	cmocka_unit_test(error_is_followed_by_a_look_at_the_warnings),
+	cmocka_unit_test(transaction_keeps_its_connection),
+	cmocka_unit_test(pipelined_commands_are_answered_in_order),
+	cmocka_unit_test(command_before_the_answer_closes_its_client),
+	cmocka_unit_test(statement_is_prepared_once_for_all_clients),
+	cmocka_unit_test(types_follow_to_another_connection),
+	cmocka_unit_test(unknown_statements_are_refused),
+};
+
+int main(void)
+{
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
