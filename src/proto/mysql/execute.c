@@ -419,8 +419,9 @@ static bool read_parameters(struct my_pass *p, const struct my_client_statement 
 		ret->bound = payload[ret->flag_at] == 1;
 		needed += ret->bound ? ret->types_len : 0;
 	}
+	/* What stands behind a packet that is too short is the next one's. */
 	*ret_bad = p->h.len < needed;
-	return p->in->len >= MY_HEADER + needed;
+	return !*ret_bad && p->in->len >= MY_HEADER + needed;
 }
 
 static bool keep_types(

@@ -187,6 +187,20 @@ static void unknown_statements_are_refused(void **state)
 	check(&s, "1:ERR(1243) 1:ERR(1243) 1:ERR(1243) 1:OK", NOTHING_MORE, NOTHING_MORE);
 }
 
+static void execution_that_is_cut_short_is_refused(void **state)
+{
+	struct my_script s = {.pipelined = true};
+
+	prepare_learnt(&s, 0, 7);
+	put_about(client_says(&s, 0), MY_COM_STMT_EXECUTE, 1, execute_typed, sizeof(execute_typed));
+	put_ok(server_says(&s), MY_STATUS_AUTOCOMMIT);
+	struct buf *b = client_says(&s, 0);
+	put_about(b, MY_COM_STMT_EXECUTE, 1, "\0\1\0\0\0", 5);
+	put_command(b, MY_COM_PING, NULL, 0);
+	check(&s, PREPARED " 1:OK 1:ERR(1835) 1:OK", NOTHING_MORE,
+		"0:PREPARE(SELECT ?) 0:EXECUTE(7)");
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(queries_are_passed_on),
 	cmocka_unit_test(error_is_followed_by_a_look_at_the_warnings),
@@ -196,6 +210,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(statement_is_prepared_once_for_all_clients),
 	cmocka_unit_test(types_follow_to_another_connection),
 	cmocka_unit_test(unknown_statements_are_refused),
+	cmocka_unit_test(execution_that_is_cut_short_is_refused),
 };
 
 int main(void)
