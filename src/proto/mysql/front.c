@@ -319,7 +319,7 @@ static void end_command(struct my_pass *p)
 		free(front->scan);
 		front->scan = NULL;
 	}
-	if (front->drop_rest && front->refused)
+	if (front->drop_rest && front->refused && !front->uploading)
 		tell_refused(front, p->to_client);
 	front->base.mid_message = false;
 	front->pipelining = front->awaiting && p->in->len > 0;
@@ -352,10 +352,17 @@ static bool upload(struct my_pass *p)
 
 	if (!my_header_read(p->in, &p->h))
 		return false;
-	if (p->h.len == 0) {
-		front->uploading = false;
-		follow_uploaded(&p->back->follow);
+	front->uploading = p->h.len > 0;
+	/* The connection is gone: its client learns it when it has said all. */
+	if (!p->back) {
+		my_drop(p);
+		front->continued = false;
+		if (!front->uploading && front->refused)
+			tell_refused(front, p->to_client);
+		return true;
 	}
+	if (!front->uploading)
+		follow_uploaded(&p->back->follow);
 	my_forward_from(p, 0);
 	front->continued = false;
 	front->base.mid_message = front->forwarding > 0;
@@ -622,7 +629,7 @@ enum front_verdict my_relay_from_client(struct my_front *front, struct my_back *
 		}
 		if (front->forwarding || front->dropping || front->continued) {
 			going = go_on_with_command(&p);
-		} else if (front->uploading && back) {
+		} else if (front->uploading) {
 			going = upload(&p);
 		} else if (!my_header_read(in, &p.h)) {
 			break;
@@ -661,7 +668,7 @@ void my_relay_server_lost(struct my_front *front, struct my_back *back,
 {
 	bool unfinished = front->forwarding || front->continued || front->uploading;
 
-	front->uploading = false;
+	front->drop_rest = front->forwarding || front->continued;
 	front->dropping += front->forwarding;
 	front->forwarding = 0;
 	free(front->scan);

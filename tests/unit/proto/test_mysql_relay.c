@@ -201,6 +201,59 @@ static void execution_that_is_cut_short_is_refused(void **state)
 		"0:PREPARE(SELECT ?) 0:EXECUTE(7)");
 }
 
+/* --- a server that goes --- */
+
+static void rest_of_a_long_query_is_dropped_with_its_connection(void **state)
+{
+	struct my_script s = {.pipelined = true};
+	char *sql = malloc(100000);
+	struct buf all = {0};
+
+	assert_non_null(sql);
+	memset(sql, 'x', 100000);
+	put_command(&all, MY_COM_QUERY, sql, 100000);
+	buf_put(client_says(&s, 0), all.data, 50000);
+	server_breaks(&s);
+	buf_put(client_says(&s, 0), all.data + 50000, all.len - 50000);
+	buf_clear(&all);
+	free(sql);
+	check(&s, "1:ERR(1927)", NOTHING_MORE, NULL);
+}
+
+static void continuation_is_dropped_with_its_connection(void **state)
+{
+	struct my_script s = {.pipelined = true};
+	char *sql = malloc(MY_PACKET_FULL);
+	struct buf *b = client_says(&s, 0);
+
+	assert_non_null(sql);
+	memset(sql, 'x', MY_PACKET_FULL);
+	put_command(b, MY_COM_QUERY, sql, MY_PACKET_FULL - 1);
+	server_breaks(&s);
+	put_packet(client_says(&s, 0), 1, "rest", 4);
+	put_command(client_says(&s, 0), MY_COM_PING, NULL, 0);
+	free(sql);
+	check(&s, "2:ERR(1927) 1:OK", NOTHING_MORE, NULL);
+}
+
+static void file_is_dropped_with_its_connection(void **state)
+{
+	struct my_script s = {
+		.pipelined = true, .local_infile = true, .capabilities = MY_LOCAL_FILES};
+
+	put_query(client_says(&s, 0), "LOAD DATA LOCAL INFILE 'f' INTO TABLE t");
+	put_packet(server_says(&s), 1,
+		"\xfb"
+		"f",
+		2);
+	put_packet(client_says(&s, 0), 2, "one", 3);
+	server_breaks(&s);
+	put_packet(client_says(&s, 0), 3, "two", 3);
+	put_packet(client_says(&s, 0), 4, NULL, 0);
+	put_command(client_says(&s, 0), MY_COM_PING, NULL, 0);
+	check(&s, "1:[2] 5:ERR(1927) 1:OK", NOTHING_MORE, NULL);
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(queries_are_passed_on),
 	cmocka_unit_test(error_is_followed_by_a_look_at_the_warnings),
@@ -211,6 +264,9 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(types_follow_to_another_connection),
 	cmocka_unit_test(unknown_statements_are_refused),
 	cmocka_unit_test(execution_that_is_cut_short_is_refused),
+	cmocka_unit_test(rest_of_a_long_query_is_dropped_with_its_connection),
+	cmocka_unit_test(continuation_is_dropped_with_its_connection),
+	cmocka_unit_test(file_is_dropped_with_its_connection),
 };
 
 int main(void)
