@@ -255,7 +255,8 @@ static void end_answer(struct answer *a, bool ok)
 			buf_clear(&a->front->warnings);
 	}
 	struct follow ended = back->follow;
-	if (ok && back->expected[0].statement && kind == MY_EXPECT_CLIENT)
+	/* Whose client hung up in the middle was kept in part only. */
+	if (ok && a->front && back->expected[0].statement && kind == MY_EXPECT_CLIENT)
 		my_stmt_learn(back->expected[0].statement, &back->prepare_answer);
 	buf_clear(&back->prepare_answer);
 	pop(back);
@@ -349,6 +350,7 @@ static enum back_verdict handle_eof(struct answer *a)
 	/* A SELECT whose function has set something; what, is not told in this packet. */
 	back->status &= (uint16_t)~MY_STATUS_STATE_CHANGED;
 	my_pin_add(back, MY_PIN_STATE, NULL);
+	keep_prepare_answer(a, MY_HEADER + a->h.len);
 	at = output_space(a->to_client, MY_HEADER + a->h.len);
 	if (at) {
 		memcpy(at, a->in->data, MY_HEADER + a->h.len);

@@ -201,6 +201,24 @@ static void execution_that_is_cut_short_is_refused(void **state)
 		"0:PREPARE(SELECT ?) 0:EXECUTE(7)");
 }
 
+static void answer_that_was_cut_by_a_hangup_is_not_given_again(void **state)
+{
+	struct my_script s = {.pipelined = true};
+	struct buf answer = {0};
+
+	put_prepared(&answer, 7);
+	put_prepare(client_says(&s, 0), "SELECT ?");
+	buf_put(server_says(&s), answer.data, 16);
+	client_leaves(&s, 0);
+	put_prepare(client_says(&s, 1), "SELECT ?");
+	buf_put(server_says(&s), answer.data + 16, answer.len - 16);
+	for (int i = 0; i < 3; i++)
+		put_ok(server_says(&s), MY_STATUS_AUTOCOMMIT); /* the reset */
+	put_prepared(server_says(&s), 8);
+	buf_clear(&answer);
+	check(&s, NULL, PREPARED, NULL);
+}
+
 /* --- a server that goes --- */
 
 static void rest_of_a_long_query_is_dropped_with_its_connection(void **state)
@@ -264,6 +282,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(types_follow_to_another_connection),
 	cmocka_unit_test(unknown_statements_are_refused),
 	cmocka_unit_test(execution_that_is_cut_short_is_refused),
+	cmocka_unit_test(answer_that_was_cut_by_a_hangup_is_not_given_again),
 	cmocka_unit_test(rest_of_a_long_query_is_dropped_with_its_connection),
 	cmocka_unit_test(continuation_is_dropped_with_its_connection),
 	cmocka_unit_test(file_is_dropped_with_its_connection),
