@@ -392,7 +392,12 @@ static enum back_verdict handle_error(struct answer *a)
 			return handle_client_error(a, &error);
 		break;
 	case MY_EXPECT_PREPARE:
-		back->prepare_error = error;
+		/* It is the client's that waits for it, and nobody else's. */
+		if (a->front)
+			back->prepare_error = error;
+		/* 0 would be none, and tried again without end: ER_UNKNOWN_ERROR. */
+		if (a->front && !error.code)
+			back->prepare_error.code = 1105;
 		break;
 	case MY_EXPECT_OWN:
 		/* Settings that cannot be restored: the client's statement must not count. */

@@ -163,5 +163,6 @@ void my_sync_reset(struct my_back *back, struct output *to_server)
 	prepared_clear(&back->prepared);
 	back->insert_id_owner = 0;
 	back->tainted = false;
+	back->prepare_error.code = 0;
 	back->was_in_transaction = false;
 }

@@ -219,6 +219,24 @@ static void answer_that_was_cut_by_a_hangup_is_not_given_again(void **state)
 	check(&s, NULL, PREPARED, NULL);
 }
 
+static void error_of_someone_elses_statement_is_not_told(void **state)
+{
+	struct my_script s = {.pipelined = true};
+
+	prepare_learnt(&s, 0, 7);
+	put_prepare(client_says(&s, 1), "SELECT ?");
+	server_breaks(&s);
+	put_about(client_says(&s, 0), MY_COM_STMT_EXECUTE, 1, execute_typed, sizeof(execute_typed));
+	client_leaves(&s, 0);
+	put_error(server_says(&s), 1, 1146);
+	for (int i = 0; i < 3; i++)
+		put_ok(server_says(&s), MY_STATUS_AUTOCOMMIT);
+	put_about(client_says(&s, 1), MY_COM_STMT_EXECUTE, 1, execute_typed, sizeof(execute_typed));
+	put_prepared(server_says(&s), 8);
+	put_ok(server_says(&s), MY_STATUS_AUTOCOMMIT);
+	check(&s, NULL, PREPARED " 1:OK", NULL);
+}
+
 /* --- a server that goes --- */
 
 static void rest_of_a_long_query_is_dropped_with_its_connection(void **state)
@@ -283,6 +301,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(unknown_statements_are_refused),
 	cmocka_unit_test(execution_that_is_cut_short_is_refused),
 	cmocka_unit_test(answer_that_was_cut_by_a_hangup_is_not_given_again),
+	cmocka_unit_test(error_of_someone_elses_statement_is_not_told),
 	cmocka_unit_test(rest_of_a_long_query_is_dropped_with_its_connection),
 	cmocka_unit_test(continuation_is_dropped_with_its_connection),
 	cmocka_unit_test(file_is_dropped_with_its_connection),
