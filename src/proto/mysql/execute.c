@@ -242,6 +242,13 @@ static bool ensure_prepared(
 	if (back->prepare_error.code) {
 		struct my_error error = back->prepare_error;
 		back->prepare_error.code = 0;
+		if (p->front->command == MY_COM_STMT_SEND_LONG_DATA) {
+			/* There is no answer in which to say so. */
+			p->front->running->spoilt = true;
+			my_drop(p);
+			*ret_step = MY_STEP_ON;
+			return false;
+		}
 		*ret_step = my_answer_error(p, error.code, error.sqlstate, error.text);
 		return false;
 	}

@@ -237,6 +237,21 @@ static void error_of_someone_elses_statement_is_not_told(void **state)
 	check(&s, NULL, PREPARED " 1:OK", NULL);
 }
 
+static void long_data_gets_no_answer_if_it_cannot_be_prepared(void **state)
+{
+	struct my_script s = {.pipelined = true};
+	char *data = calloc(1, 70000);
+
+	assert_non_null(data);
+	prepare_learnt(&s, 0, 7);
+	server_breaks(&s);
+	put_about(client_says(&s, 0), MY_COM_STMT_SEND_LONG_DATA, 1, data, 70000);
+	put_error(server_says(&s), 1, 1146);
+	put_command(client_says(&s, 0), MY_COM_PING, NULL, 0);
+	free(data);
+	check(&s, PREPARED " 1:OK", NOTHING_MORE, NULL);
+}
+
 /* --- a server that goes --- */
 
 static void rest_of_a_long_query_is_dropped_with_its_connection(void **state)
@@ -302,6 +317,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(execution_that_is_cut_short_is_refused),
 	cmocka_unit_test(answer_that_was_cut_by_a_hangup_is_not_given_again),
 	cmocka_unit_test(error_of_someone_elses_statement_is_not_told),
+	cmocka_unit_test(long_data_gets_no_answer_if_it_cannot_be_prepared),
 	cmocka_unit_test(rest_of_a_long_query_is_dropped_with_its_connection),
 	cmocka_unit_test(continuation_is_dropped_with_its_connection),
 	cmocka_unit_test(file_is_dropped_with_its_connection),
