@@ -82,16 +82,36 @@ static void write_id(uint8_t *packet, uint32_t id)
 
 /* --- the table's statements --- */
 
-/* The key is the text, a NUL, and what its meaning depends on. */
+/* The key is what the text's meaning depends on, each with its NUL, and the text, in which there
+ * may be NULs too. */
+enum { KEY_OWNER, KEY_SCHEMA, KEY_SQL_MODE, KEY_CLIENT_CHARSET, KEY_COLLATION, KEY_PARTS };
+
+static const char *read_key(
+	const uint8_t *body, size_t len, const char **ret_sql_mode, size_t *ret_text_len)
+{
+	const char *parts[KEY_PARTS];
+	struct reader r;
+
+	reader_init(&r, body, len);
+	for (size_t i = 0; i < KEY_PARTS; i++)
+		parts[i] = reader_cstr(&r, NULL);
+	*ret_sql_mode = parts[KEY_SQL_MODE];
+	*ret_text_len = reader_left(&r);
+	return (const char *)r.at;
+}
+
 static bool examine(void *arg, const uint8_t *body, size_t len, void **ret_effects)
 {
 	struct my_scan *scan = malloc(sizeof(*scan));
 	struct my_effects *effects = NULL;
+	const char *sql_mode;
+	size_t text_len;
 
 	if (!scan)
 		return false;
-	my_scan_init(scan, false);
-	my_scan_feed(scan, (const char *)body, strnlen((const char *)body, len));
+	const char *text = read_key(body, len, &sql_mode, &text_len);
+	my_scan_init(scan, strstr(sql_mode, "NO_BACKSLASH_ESCAPES"));
+	my_scan_feed(scan, text, text_len);
 	my_scan_end(scan);
 	size_t size = strlen(scan->name) + 1;
 	effects = malloc(sizeof(*effects) + size);
@@ -137,17 +157,21 @@ void my_stmt_unlearn(struct statement *statement)
 	buf_clear(&effects->answer);
 }
 
-static void write_key(struct buf *b, const struct my_front *front, const char *text, size_t len)
+/* `owner`: whose alone it is; "": any client's. */
+static void write_key(struct buf *b, const struct my_front *front, const char *owner,
+	const char *text, size_t len)
 {
-	static const char *const names[] = {
-		MY_SCHEMA, "sql_mode", "character_set_client", "collation_connection"};
+	static const char *const names[KEY_PARTS] = {[KEY_SCHEMA] = MY_SCHEMA,
+		[KEY_SQL_MODE] = "sql_mode",
+		[KEY_CLIENT_CHARSET] = "character_set_client",
+		[KEY_COLLATION] = "collation_connection"};
 
-	buf_put(b, text, len);
-	buf_u8(b, 0);
-	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+	buf_cstr(b, owner);
+	for (size_t i = KEY_OWNER + 1; i < KEY_PARTS; i++) {
 		const char *value = settings_get(front->settings, names[i]);
 		buf_cstr(b, value ? value : "");
 	}
+	buf_put(b, text, len);
 }
 
 /* --- what a server connection has --- */
@@ -230,6 +254,8 @@ static bool ensure_prepared(
 	struct my_pass *p, struct statement *statement, uint32_t *ret_id, struct my_step *ret_step)
 {
 	struct my_back *back = p->back;
+	const char *sql_mode;
+	size_t text_len;
 
 	*ret_step = my_need_server(p);
 	if (ret_step->stop)
@@ -252,8 +278,8 @@ static bool ensure_prepared(
 		*ret_step = my_answer_error(p, error.code, error.sqlstate, error.text);
 		return false;
 	}
-	my_send_command(p->to_server, MY_COM_STMT_PREPARE, statement->body,
-		strnlen((const char *)statement->body, statement->len));
+	const char *text = read_key(statement->body, statement->len, &sql_mode, &text_len);
+	my_send_command(p->to_server, MY_COM_STMT_PREPARE, text, text_len);
 	my_back_expect(back, (struct my_expectation){.kind = MY_EXPECT_PREPARE,
 				     .shape = SHAPE_PREPARE,
 				     .statement = statement_ref(statement)});
@@ -315,14 +341,18 @@ static struct statement *statement_at_hand(struct my_pass *p)
 {
 	struct my_front *front = p->front;
 	struct statements *table = &front->worker->statements;
+	const char *text = (const char *)p->in->data + MY_HEADER + 1;
 	struct buf key = {0};
+	char owner[48];
 
-	write_key(&key, front, (const char *)p->in->data + MY_HEADER + 1, p->h.len - 1);
+	write_key(&key, front, "", text, p->h.len - 1);
 	struct statement *statement = key.failed ? NULL : statement_get(table, key.data, key.len);
 	if (statement && has_already(front, statement)) {
 		statement_unref(statement);
-		buf_printf(&key, "client %u statement %u", front->base.key.id,
+		snprintf(owner, sizeof(owner), "client %u statement %u", front->base.key.id,
 			front->last_statement_id + 1);
+		buf_clear(&key);
+		write_key(&key, front, owner, text, p->h.len - 1);
 		statement = key.failed ? NULL : statement_get(table, key.data, key.len);
 	}
 	buf_clear(&key);

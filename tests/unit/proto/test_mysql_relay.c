@@ -252,6 +252,31 @@ static void long_data_gets_no_answer_if_it_cannot_be_prepared(void **state)
 	check(&s, PREPARED " 1:OK", NOTHING_MORE, NULL);
 }
 
+static void text_with_a_nul_is_prepared_again_in_full(void **state)
+{
+	static const char sql[] = "SELECT ?, '\0', GET_LOCK('a', 1)";
+	struct my_script s = {.pipelined = true};
+	struct my_outcome o;
+	static const struct my_cutting uncut;
+
+	put_command(client_says(&s, 0), MY_COM_STMT_PREPARE, sql, sizeof(sql) - 1);
+	put_prepared(server_says(&s), 7);
+	server_breaks(&s);
+	put_about(client_says(&s, 0), MY_COM_STMT_EXECUTE, 1, execute_typed, sizeof(execute_typed));
+	put_prepared(server_says(&s), 8);
+	put_ok(server_says(&s), MY_STATUS_AUTOCOMMIT);
+	put_query(client_says(&s, 1), "SELECT 'b'"); /* waits: the lock is held */
+	put_row(server_says(&s), "b");
+	my_play(&s, &uncut, &o);
+	unsigned n = 0;
+	for (size_t i = 0; i + sizeof(sql) - 1 <= o.to_server.len; i++)
+		n += memcmp(o.to_server.data + i, sql, sizeof(sql) - 1) == 0;
+	assert_int_equal(n, 2);
+	assert_int_equal(o.to_client[1].len, 0);
+	my_outcome_clear(&o);
+	my_script_clear(&s);
+}
+
 /* --- a server that goes --- */
 
 static void rest_of_a_long_query_is_dropped_with_its_connection(void **state)
@@ -318,6 +343,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(answer_that_was_cut_by_a_hangup_is_not_given_again),
 	cmocka_unit_test(error_of_someone_elses_statement_is_not_told),
 	cmocka_unit_test(long_data_gets_no_answer_if_it_cannot_be_prepared),
+	cmocka_unit_test(text_with_a_nul_is_prepared_again_in_full),
 	cmocka_unit_test(rest_of_a_long_query_is_dropped_with_its_connection),
 	cmocka_unit_test(continuation_is_dropped_with_its_connection),
 	cmocka_unit_test(file_is_dropped_with_its_connection),
