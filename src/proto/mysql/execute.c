@@ -84,7 +84,15 @@ static void write_id(uint8_t *packet, uint32_t id)
 
 /* The key is what the text's meaning depends on, each with its NUL, and the text, in which there
  * may be NULs too. */
-enum { KEY_OWNER, KEY_SCHEMA, KEY_SQL_MODE, KEY_CLIENT_CHARSET, KEY_COLLATION, KEY_PARTS };
+enum {
+	KEY_POOL,
+	KEY_OWNER,
+	KEY_SCHEMA,
+	KEY_SQL_MODE,
+	KEY_CLIENT_CHARSET,
+	KEY_COLLATION,
+	KEY_PARTS
+};
 
 static const char *read_key(
 	const uint8_t *body, size_t len, const char **ret_sql_mode, size_t *ret_text_len)
@@ -166,6 +174,8 @@ static void write_key(struct buf *b, const struct my_front *front, const char *o
 		[KEY_CLIENT_CHARSET] = "character_set_client",
 		[KEY_COLLATION] = "collation_connection"};
 
+	buf_printf(b, "%llu", (unsigned long long)front->pool->number);
+	buf_u8(b, 0);
 	buf_cstr(b, owner);
 	for (size_t i = KEY_OWNER + 1; i < KEY_PARTS; i++) {
 		const char *value = settings_get(front->settings, names[i]);

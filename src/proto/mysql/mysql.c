@@ -68,8 +68,10 @@ static struct proto_pool *pool_new(struct proto_worker *worker)
 {
 	struct proto_pool *pool = calloc(1, sizeof(*pool));
 
-	if (pool)
-		pool->worker = worker;
+	if (!pool)
+		return NULL;
+	pool->worker = worker;
+	pool->number = ++worker->n_pools;
 	return pool;
 }
 

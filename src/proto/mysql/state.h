@@ -52,13 +52,15 @@ struct proto_worker {
 	struct my_greeting greeting;
 	struct my_scan scan;            /* of the statement at hand */
 	const struct my_front *scanned; /* whose statement that is, while it waits for a server */
+	uint64_t n_pools;               /* made so far */
 };
 
 /* What is known of the servers of one pool. */
 struct proto_pool {
 	struct proto_worker *worker;
-	char *version; /* of the server that was opened last; NULL: none yet */
-	bool is_news;  /* other workers have not been told */
+	uint64_t number; /* its own, never another's */
+	char *version;   /* of the server that was opened last; NULL: none yet */
+	bool is_news;    /* other workers have not been told */
 };
 
 enum my_phase {

@@ -277,6 +277,18 @@ static void text_with_a_nul_is_prepared_again_in_full(void **state)
 	my_script_clear(&s);
 }
 
+static void definitions_are_not_told_across_pools(void **state)
+{
+	struct my_script s = {.pipelined = true};
+
+	prepare_learnt(&s, 0, 7);
+	server_breaks(&s);
+	other_pool(&s);
+	put_prepare(client_says(&s, 1), "SELECT ?");
+	put_error(server_says(&s), 1, 1142);
+	check(&s, PREPARED, "1:ERR(1142)", NULL);
+}
+
 /* --- a server that goes --- */
 
 static void rest_of_a_long_query_is_dropped_with_its_connection(void **state)
@@ -344,6 +356,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(error_of_someone_elses_statement_is_not_told),
 	cmocka_unit_test(long_data_gets_no_answer_if_it_cannot_be_prepared),
 	cmocka_unit_test(text_with_a_nul_is_prepared_again_in_full),
+	cmocka_unit_test(definitions_are_not_told_across_pools),
 	cmocka_unit_test(rest_of_a_long_query_is_dropped_with_its_connection),
 	cmocka_unit_test(continuation_is_dropped_with_its_connection),
 	cmocka_unit_test(file_is_dropped_with_its_connection),
