@@ -135,6 +135,9 @@ static void consume(struct answer *a, bool pass_on)
 {
 	size_t total = MY_HEADER + a->h.len, n = least(a->in->len, total);
 
+	/* A refusal in place of the rest would go on from here. */
+	if (is_for_client(a))
+		a->front->sequence = a->h.sequence;
 	if (pass_on) {
 		output_ref(a->to_client, a->in->data, n);
 		keep_prepare_answer(a, n);
@@ -230,6 +233,7 @@ static void end_client(struct answer *a, const struct follow *f, bool ok)
 	struct my_front *front = a->front;
 
 	front->awaiting = front->uploading = false;
+	front->sequence = 0;
 	note_rows(front, f);
 	my_effects_apply(front, back, ok);
 	my_stmt_done(front, back, f, ok);

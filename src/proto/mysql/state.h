@@ -115,10 +115,10 @@ struct my_front {
 	bool awaiting;                       /* its answer is on its way */
 	bool pipelining;                     /* the client had sent more when it was passed on */
 	bool uploading;                      /* LOCAL INFILE: the client's packets are a file */
-	uint8_t sequence;                    /* of the client's last packet */
-	struct refusal *refused;             /* the command at hand could not be run: owned */
-	bool discard;                        /* ... and has no answer: it is dropped */
-	size_t n_kept_data;                  /* bytes of long data that wait */
+	uint8_t sequence;        /* of the last packet of the conversation, whoever sent it */
+	struct refusal *refused; /* the command at hand could not be run: owned */
+	bool discard;            /* ... and has no answer: it is dropped */
+	size_t n_kept_data;      /* bytes of long data that wait */
 
 	/* What statements about the one before are answered with, once its connection is gone. */
 	uint64_t last_insert_id;

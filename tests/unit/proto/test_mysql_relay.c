@@ -342,6 +342,20 @@ static void file_is_dropped_with_its_connection(void **state)
 	check(&s, "1:[2] 5:ERR(1927) 1:OK", NOTHING_MORE, NULL);
 }
 
+static void loss_in_the_middle_of_rows_is_told_in_sequence(void **state)
+{
+	struct my_script s = {.pipelined = true};
+	struct buf row = {0};
+
+	put_row(&row, "a");
+	put_query(client_says(&s, 0), "SELECT 'a'");
+	buf_put(server_says(&s), row.data, row.len - 9);
+	server_breaks(&s);
+	put_command(client_says(&s, 0), MY_COM_PING, NULL, 0);
+	buf_clear(&row);
+	check(&s, "1:[1] 2:def 3:EOF 4:a 5:ERR(1927) 1:OK", NOTHING_MORE, NULL);
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(queries_are_passed_on),
 	cmocka_unit_test(error_is_followed_by_a_look_at_the_warnings),
@@ -360,6 +374,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(rest_of_a_long_query_is_dropped_with_its_connection),
 	cmocka_unit_test(continuation_is_dropped_with_its_connection),
 	cmocka_unit_test(file_is_dropped_with_its_connection),
+	cmocka_unit_test(loss_in_the_middle_of_rows_is_told_in_sequence),
 };
 
 int main(void)
