@@ -108,7 +108,10 @@ void my_back_update(struct my_back *back)
 
 	back->base.at_rest = back->n_expected == 0 && !back->forwarding && !back->dropping;
 	back->base.in_transaction = back->status & MY_STATUS_IN_TRANS;
-	back->base.mid_message = back->forwarding > 0;
+	/* A row of several packets is one message. */
+	back->base.mid_message =
+		back->forwarding > 0 || (back->n_expected && back->follow.is_continuation &&
+						back->expected[0].kind == MY_EXPECT_CLIENT);
 	back->base.pin = pin ? pin_names[pin->kind] : NULL;
 	back->base.dirty = back->tainted || my_pins_dirty(back);
 }

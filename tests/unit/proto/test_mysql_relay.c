@@ -356,6 +356,29 @@ static void loss_in_the_middle_of_rows_is_told_in_sequence(void **state)
 	check(&s, "1:[1] 2:def 3:EOF 4:a 5:ERR(1927) 1:OK", NOTHING_MORE, NULL);
 }
 
+static void row_in_several_packets_is_one_message(void **state)
+{
+	static const struct my_cutting uncut;
+	struct my_script s = {.pipelined = true};
+	struct my_outcome o;
+	struct buf row = {0};
+	char *data = calloc(1, MY_PACKET_FULL);
+
+	assert_non_null(data);
+	put_row(&row, "a");
+	put_query(client_says(&s, 0), "SELECT 'a'");
+	struct buf *b = server_says(&s);
+	buf_put(b, row.data, row.len - 9 - 6);
+	put_packet(b, 4, data, MY_PACKET_FULL);
+	server_breaks(&s);
+	my_play(&s, &uncut, &o);
+	assert_true(o.mid_message);
+	my_outcome_clear(&o);
+	my_script_clear(&s);
+	buf_clear(&row);
+	free(data);
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(queries_are_passed_on),
 	cmocka_unit_test(error_is_followed_by_a_look_at_the_warnings),
@@ -375,6 +398,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(continuation_is_dropped_with_its_connection),
 	cmocka_unit_test(file_is_dropped_with_its_connection),
 	cmocka_unit_test(loss_in_the_middle_of_rows_is_told_in_sequence),
+	cmocka_unit_test(row_in_several_packets_is_one_message),
 };
 
 int main(void)
