@@ -106,7 +106,8 @@ void my_back_update(struct my_back *back)
 	};
 	const struct my_pin *pin = list_first(&back->pins, struct my_pin, link);
 
-	back->base.at_rest = back->n_expected == 0 && !back->forwarding && !back->dropping;
+	back->base.at_rest = back->n_expected == 0 && !back->forwarding && !back->dropping &&
+			     !back->half_command;
 	back->base.in_transaction = back->status & MY_STATUS_IN_TRANS;
 	/* A row of several packets is one message. */
 	back->base.mid_message =
@@ -244,7 +245,8 @@ static void end_client(struct answer *a, const struct follow *f, bool ok)
 	if (front->found & SCAN_STORED_FUNCTION && !strstr(back->handle->version, "MariaDB"))
 		ask_changes(a);
 	bool leaves = !(back->status & MY_STATUS_IN_TRANS) && list_empty(&back->pins);
-	if (front->session_mode || front->found & SCAN_DIAGNOSTICS)
+	/* A server that answers before it has heard all: nothing can be asked in between. */
+	if (front->session_mode || front->found & SCAN_DIAGNOSTICS || back->half_command)
 		return;
 	if (!ok || (f->n_warnings && leaves))
 		ask_warnings(a);

@@ -640,8 +640,10 @@ enum front_verdict my_relay_from_client(struct my_front *front, struct my_back *
 				verdict = step.verdict;
 		}
 	}
-	if (back)
+	if (back) {
+		back->half_command = front->forwarding || front->continued;
 		my_back_update(back);
+	}
 	front->base.in_request =
 		front->awaiting || verdict == FRONT_SERVER || verdict == FRONT_WAIT;
 	return verdict;

@@ -359,6 +359,8 @@ static bool back_abandon(struct back *base, struct output *to_server)
 {
 	struct my_back *back = my_back(base);
 
+	if (back->half_command)
+		return false;
 	/* A file that is awaited from the client: an empty one is the end of it. */
 	if (back->follow.state == FOLLOW_UPLOAD) {
 		const uint8_t nothing[] = {0, 0, 0, 2};

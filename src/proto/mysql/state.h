@@ -191,6 +191,7 @@ struct my_back {
 	struct my_error
 		prepare_error; /* weir could not prepare a client's statement; code 0: none */
 	bool capturing;        /* what is being swallowed is kept for the client */
+	bool half_command;     /* of the client's command a part is still to come */
 	size_t forwarding;     /* bytes of a packet still to be passed on */
 	size_t dropping;       /* ... to be swallowed */
 };

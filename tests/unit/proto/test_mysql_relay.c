@@ -379,6 +379,50 @@ static void row_in_several_packets_is_one_message(void **state)
 	free(data);
 }
 
+static void early_answer_does_not_put_a_query_into_the_command(void **state)
+{
+	struct my_script s = {.pipelined = true};
+	char *sql = malloc(100000);
+	struct buf all = {0};
+	struct my_outcome o;
+	static const struct my_cutting uncut;
+
+	assert_non_null(sql);
+	memset(sql, 'x', 100000);
+	put_command(&all, MY_COM_QUERY, sql, 100000);
+	buf_put(client_says(&s, 0), all.data, 50000);
+	put_error(server_says(&s), 1, 1153);
+	buf_put(client_says(&s, 0), all.data + 50000, all.len - 50000);
+	my_play(&s, &uncut, &o);
+	assert_int_equal(o.to_server.len, all.len);
+	assert_memory_equal(o.to_server.data, all.data, all.len);
+	my_outcome_clear(&o);
+	my_script_clear(&s);
+	buf_clear(&all);
+	free(sql);
+}
+
+static void half_a_command_is_not_completed_by_a_reset(void **state)
+{
+	struct my_script s = {.pipelined = true};
+	char *data = calloc(1, 70000);
+	struct buf all = {0};
+
+	assert_non_null(data);
+	prepare_learnt(&s, 0, 7);
+	put_about(&all, MY_COM_STMT_SEND_LONG_DATA, 1, data, 70000);
+	buf_put(client_says(&s, 0), all.data, all.len - 5);
+	client_leaves(&s, 0);
+	buf_clear(&all);
+	free(data);
+	struct my_outcome o;
+	static const struct my_cutting uncut;
+	my_play(&s, &uncut, &o);
+	assert_int_equal(o.to_server.len, 4 + 1 + 8 + 4 + 7 + 70000 - 2 - 5);
+	my_outcome_clear(&o);
+	my_script_clear(&s);
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(queries_are_passed_on),
 	cmocka_unit_test(error_is_followed_by_a_look_at_the_warnings),
@@ -399,6 +443,8 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(file_is_dropped_with_its_connection),
 	cmocka_unit_test(loss_in_the_middle_of_rows_is_told_in_sequence),
 	cmocka_unit_test(row_in_several_packets_is_one_message),
+	cmocka_unit_test(early_answer_does_not_put_a_query_into_the_command),
+	cmocka_unit_test(half_a_command_is_not_completed_by_a_reset),
 };
 
 int main(void)
