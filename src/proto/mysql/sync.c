@@ -88,8 +88,10 @@ static void sync_schema(const struct settings *want, struct my_back *back, struc
 		return;
 	if (!schema)
 		schema = back->handle->url.dbname;
-	if (schema)
-		my_back_own_command(back, MY_COM_INIT_DB, schema, strlen(schema), to_server);
+	/* No command goes back to none. */
+	if (!schema)
+		schema = "information_schema";
+	my_back_own_command(back, MY_COM_INIT_DB, schema, strlen(schema), to_server);
 }
 
 static void sync_multi(const struct settings *want, struct my_back *back, struct output *to_server)

@@ -423,6 +423,21 @@ static void half_a_command_is_not_completed_by_a_reset(void **state)
 	my_script_clear(&s);
 }
 
+/* --- sessions --- */
+
+static void schema_is_not_left_to_the_next_client(void **state)
+{
+	struct my_script s = {0};
+
+	put_command(client_says(&s, 0), MY_COM_INIT_DB, "shop", 4);
+	/* OK with the schema in its session state. */
+	put_packet(server_says(&s), 1, "\0\0\0\2\x40\0\0\0\7\1\5\4shop", 16);
+	put_query(client_says(&s, 1), "SELECT 'b'");
+	put_ok(server_says(&s), MY_STATUS_AUTOCOMMIT);
+	put_row(server_says(&s), "b");
+	check(&s, "1:OK", ROW("b"), "0:USE(shop) 0:USE(information_schema) 0:QUERY(SELECT 'b')");
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(queries_are_passed_on),
 	cmocka_unit_test(error_is_followed_by_a_look_at_the_warnings),
@@ -445,6 +460,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(row_in_several_packets_is_one_message),
 	cmocka_unit_test(early_answer_does_not_put_a_query_into_the_command),
 	cmocka_unit_test(half_a_command_is_not_completed_by_a_reset),
+	cmocka_unit_test(schema_is_not_left_to_the_next_client),
 };
 
 int main(void)
