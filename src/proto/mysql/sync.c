@@ -89,7 +89,7 @@ static void sync_schema(const struct settings *want, struct my_back *back, struc
 	if (!schema)
 		schema = back->handle->url.dbname;
 	/* No command goes back to none. */
-	if (!schema)
+	if (!schema || !*schema)
 		schema = "information_schema";
 	my_back_own_command(back, MY_COM_INIT_DB, schema, strlen(schema), to_server);
 }

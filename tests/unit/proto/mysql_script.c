@@ -43,6 +43,16 @@ void other_pool(struct my_script *s)
 	add(s, STEP_POOL, 0);
 }
 
+void console_next(struct my_script *s)
+{
+	add(s, STEP_CONSOLE, 0);
+}
+
+void client_proves(struct my_script *s, unsigned client)
+{
+	add(s, STEP_PROVE, client);
+}
+
 void my_script_clear(struct my_script *s)
 {
 	for (size_t i = 0; i < s->n; i++)
@@ -149,6 +159,7 @@ struct world {
 	struct proto_worker *worker;
 	struct proto_pool *pools[2];
 	unsigned pool; /* that clients log in to */
+	bool console;  /* ... or not */
 	struct client clients[MY_CLIENTS];
 	struct back *back;
 	struct client *holder;
@@ -250,7 +261,10 @@ static bool act(struct world *w, struct client *c, enum front_verdict verdict)
 		mysql_protocol.front_identify(c->front, MY_PASSWORD);
 		return true;
 	case FRONT_AUTHENTICATED:
-		mysql_protocol.front_accept(c->front, w->pools[w->pool], &w->limits);
+		if (w->console)
+			mysql_protocol.front_console(c->front);
+		else
+			mysql_protocol.front_accept(c->front, w->pools[w->pool], &w->limits);
 		return true;
 	case FRONT_SERVER:
 		c->waiting = c->blocked = true;
@@ -305,6 +319,12 @@ static void lose_server(struct world *w)
 
 	refusal_set(&refusal, REASON_SERVER_LOST, NULL);
 	w->outcome->mid_message = w->back->mid_message;
+	if (c && w->script->loses_transaction) {
+		c->front->failed_transaction = true;
+		c->front->lost = malloc(sizeof(refusal));
+		assert_non_null(c->front->lost);
+		*c->front->lost = refusal;
+	}
 	if (c)
 		mysql_protocol.front_server_lost(c->front, w->back, &refusal, &w->to_client);
 	w->holder = NULL;
@@ -389,6 +409,21 @@ static void login(struct world *w, struct client *c)
 	buf_clear(heard);
 }
 
+/* AuthSwitchRequest for mysql_native_password, which is what a MariaDB server's clients get. */
+static void prove(struct world *w, struct client *c)
+{
+	struct buf *heard = &w->outcome->to_client[number(w, c)];
+	uint8_t response[NATIVE_RESPONSE], *nonce = heard->data + heard->len - 1 - MYSQL_NONCE;
+	size_t packet = MY_HEADER + 1 + sizeof("mysql_native_password") + MYSQL_NONCE + 1;
+
+	assert_true(heard->len >= packet);
+	uint8_t sequence = heard->data[heard->len - packet + 3];
+	native_response(MY_PASSWORD, nonce, response);
+	memset(nonce, 'n', MYSQL_NONCE);
+	put_packet(&c->kept, (uint8_t)(sequence + 1), response, sizeof(response));
+	pump(w, c);
+}
+
 static void play_step(struct world *w, const struct my_script_step *step)
 {
 	struct client *c = &w->clients[step->client];
@@ -401,6 +436,10 @@ static void play_step(struct world *w, const struct my_script_step *step)
 		close_client(w, c);
 	if (step->kind == STEP_LOSE)
 		lose_server(w);
+	if (step->kind == STEP_CONSOLE)
+		w->console = true;
+	if (step->kind == STEP_PROVE)
+		prove(w, c);
 	if (step->kind == STEP_POOL)
 		w->pool = 1;
 	for (; left; data += n, left -= n) {

@@ -19,11 +19,13 @@
 #define MY_CLIENT_CAP (MY_PROTOCOL_41 | MY_SECURE_CONNECTION | MY_PLUGIN_AUTH | MY_MULTI_STATEMENTS)
 
 enum my_step_kind {
-	STEP_CLIENT, /* a client says something */
-	STEP_SERVER, /* the server does */
-	STEP_LEAVE,  /* a client hangs up */
-	STEP_LOSE,   /* the connection to the server breaks */
-	STEP_POOL,   /* from here on clients log in to another pool */
+	STEP_CLIENT,  /* a client says something */
+	STEP_SERVER,  /* the server does */
+	STEP_LEAVE,   /* a client hangs up */
+	STEP_LOSE,    /* the connection to the server breaks */
+	STEP_POOL,    /* from here on clients log in to another pool */
+	STEP_CONSOLE, /* ... or to the console */
+	STEP_PROVE,   /* a client answers the challenge that it was sent last */
 };
 
 struct my_script_step {
@@ -38,7 +40,8 @@ struct my_script {
 	uint32_t capabilities; /* of the clients, beyond MY_CLIENT_CAP */
 	const char *schema;    /* of the server's URL; NULL: none */
 	bool session_mode, local_infile;
-	bool pipelined; /* a delivery holds several commands: clients' bytes are not cut */
+	bool loses_transaction; /* the connection that breaks takes one with it */
+	bool pipelined;         /* a delivery holds several commands: clients' bytes are not cut */
 };
 
 /* What the next step's peer says. */
@@ -47,6 +50,8 @@ struct buf *server_says(struct my_script *s);
 void client_leaves(struct my_script *s, unsigned client);
 void server_breaks(struct my_script *s);
 void other_pool(struct my_script *s);
+void console_next(struct my_script *s);
+void client_proves(struct my_script *s, unsigned client);
 void my_script_clear(struct my_script *s);
 
 /* Packets: any, a command with an argument, a text query, a command about a statement. */

@@ -1,5 +1,6 @@
-/* Whole conversations through both halves of MySQL's protocol: what arrives does not depend on how
- * it came, and neither a hostile client nor a hostile server gets at what is others'. */
+/* Whole conversations through both halves of MySQL's protocol: what arrives
+ * does not depend on how it came, and neither a hostile client nor a hostile
+ * server gets at what is others'. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,8 +48,8 @@ static void check_cuts(const struct my_script *script, const struct my_outcome *
 	}
 }
 
-/* Plays the script whole, compares what each heard (NULL: not looked at), then plays it cut in
- * every way. Clears the script. */
+/* Plays the script whole, compares what each heard (NULL: not looked at), then
+ * plays it cut in every way. Clears the script. */
 static void check(
 	struct my_script *script, const char *client, const char *other, const char *server)
 {
@@ -438,6 +439,37 @@ static void schema_is_not_left_to_the_next_client(void **state)
 	check(&s, "1:OK", ROW("b"), "0:USE(shop) 0:USE(information_schema) 0:QUERY(SELECT 'b')");
 }
 
+static void say_other_user(struct my_script *s, unsigned client)
+{
+	put_command(client_says(s, client), MY_COM_CHANGE_USER, "other\0\0db", 10);
+	client_proves(s, client);
+}
+
+static void other_user_gets_a_new_session(void **state)
+{
+	struct my_script s = {0};
+
+	prepare_learnt(&s, 0, 7);
+	say_other_user(&s, 0);
+	put_about(client_says(&s, 0), MY_COM_STMT_RESET, 1, NULL, 0);
+	check(&s, PREPARED " 1:[44] 3:OK 1:ERR(1243)", NOTHING_MORE, "0:PREPARE(SELECT ?)");
+}
+
+static void dropped_schema_is_not_asked_for(void **state)
+{
+	struct my_script s = {.schema = "shop"};
+
+	put_query(client_says(&s, 0), "DROP DATABASE shop");
+	put_packet(server_says(&s), 1, "\0\0\0\2\x40\0\0\0\3\1\1\0", 12);
+	server_breaks(&s);
+	put_query(client_says(&s, 0), "SELECT 'a'");
+	put_ok(server_says(&s), MY_STATUS_AUTOCOMMIT);
+	put_row(server_says(&s), "a");
+	check(&s, "1:OK " ROW("a"), NOTHING_MORE,
+		"0:QUERY(DROP DATABASE shop) 0:USE(information_schema) 0:QUERY(SELECT "
+		"'a')");
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(queries_are_passed_on),
 	cmocka_unit_test(error_is_followed_by_a_look_at_the_warnings),
@@ -461,6 +493,8 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(early_answer_does_not_put_a_query_into_the_command),
 	cmocka_unit_test(half_a_command_is_not_completed_by_a_reset),
 	cmocka_unit_test(schema_is_not_left_to_the_next_client),
+	cmocka_unit_test(dropped_schema_is_not_asked_for),
+	cmocka_unit_test(other_user_gets_a_new_session),
 };
 
 int main(void)
