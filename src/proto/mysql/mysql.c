@@ -179,6 +179,8 @@ static void front_console(struct front *base)
 
 	my_login_free(front->login);
 	front->login = NULL;
+	/* Perhaps again, after COM_CHANGE_USER. */
+	front->told_welcome = false;
 	front->phase = MY_PHASE_CONSOLE;
 	/* Also after COM_CHANGE_USER, which is answered like a login. */
 	base->welcomed = false;
@@ -201,9 +203,9 @@ static enum front_verdict from_client(struct front *base, struct back *back, str
 	case MY_PHASE_READY:
 		return my_relay_from_client(front, my_back(back), in, to_client, to_server);
 	case MY_PHASE_CONSOLE:
-		if (!base->welcomed) {
+		if (!front->told_welcome) {
 			my_send_ok(to_client, (uint8_t)(front->sequence + 1), MY_STATUS_AUTOCOMMIT);
-			base->welcomed = true;
+			front->told_welcome = base->welcomed = true;
 		}
 		return my_console_from_client(front, in, to_client);
 	case MY_PHASE_ENDED:

@@ -96,6 +96,7 @@ struct my_front {
 	uint32_t capabilities;  /* agreed on */
 	struct my_login *login; /* until it is over */
 	bool identified;        /* the session has looked the account up */
+	bool told_welcome;      /* to the console */
 	char *console_command;  /* that runs; NULL: none */
 	char *user, *database;
 	bool session_mode;

@@ -455,6 +455,17 @@ static void other_user_gets_a_new_session(void **state)
 	check(&s, PREPARED " 1:[44] 3:OK 1:ERR(1243)", NOTHING_MORE, "0:PREPARE(SELECT ?)");
 }
 
+static void other_user_of_the_console_is_welcomed(void **state)
+{
+	struct my_script s = {0};
+
+	prepare_learnt(&s, 0, 7);
+	console_next(&s);
+	say_other_user(&s, 0);
+	put_command(client_says(&s, 0), MY_COM_PING, NULL, 0);
+	check(&s, PREPARED " 1:[44] 3:OK 1:OK", NOTHING_MORE, "0:PREPARE(SELECT ?)");
+}
+
 static void dropped_schema_is_not_asked_for(void **state)
 {
 	struct my_script s = {.schema = "shop"};
@@ -495,6 +506,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(schema_is_not_left_to_the_next_client),
 	cmocka_unit_test(dropped_schema_is_not_asked_for),
 	cmocka_unit_test(other_user_gets_a_new_session),
+	cmocka_unit_test(other_user_of_the_console_is_welcomed),
 };
 
 int main(void)
