@@ -157,7 +157,12 @@ static void front_accept(
 	settings_unref(list);
 	my_client_statements_clear(front);
 	buf_clear(&front->warnings);
+	free(base->lost);
+	base->lost = NULL;
+	base->failed_transaction = false;
 	front->last_insert_id = 0;
+	front->row_count = front->found_rows = 0;
+	front->n_warnings = 0;
 	my_login_free(front->login);
 	front->login = NULL;
 	front->phase = ok ? MY_PHASE_WELCOME : MY_PHASE_ENDED;

@@ -466,6 +466,19 @@ static void other_user_of_the_console_is_welcomed(void **state)
 	check(&s, PREPARED " 1:[44] 3:OK 1:OK", NOTHING_MORE, "0:PREPARE(SELECT ?)");
 }
 
+static void lost_transaction_is_not_told_to_another_user(void **state)
+{
+	struct my_script s = {.loses_transaction = true};
+
+	put_query(client_says(&s, 0), "BEGIN");
+	put_ok(server_says(&s), MY_STATUS_IN_TRANS | MY_STATUS_AUTOCOMMIT);
+	put_command(client_says(&s, 0), MY_COM_CHANGE_USER, "other\0\0db", 10);
+	server_breaks(&s);
+	client_proves(&s, 0);
+	put_command(client_says(&s, 0), MY_COM_PING, NULL, 0);
+	check(&s, "1:OK 1:[44] 3:OK 1:OK", NOTHING_MORE, NULL);
+}
+
 static void dropped_schema_is_not_asked_for(void **state)
 {
 	struct my_script s = {.schema = "shop"};
@@ -507,6 +520,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(dropped_schema_is_not_asked_for),
 	cmocka_unit_test(other_user_gets_a_new_session),
 	cmocka_unit_test(other_user_of_the_console_is_welcomed),
+	cmocka_unit_test(lost_transaction_is_not_told_to_another_user),
 };
 
 int main(void)
