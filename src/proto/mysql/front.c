@@ -391,7 +391,7 @@ static struct my_step handle_set_option(struct my_pass *p)
 	struct my_front *front = p->front;
 	struct buf b = {0};
 
-	if (!my_is_whole(p))
+	if (p->h.len == 3 && !my_is_whole(p))
 		return step_more();
 	if (p->h.len != 3 || text_of(p)[0] > NO_MULTI_STATEMENTS || text_of(p)[1])
 		return malformed(p);
@@ -453,6 +453,8 @@ static struct my_step handle_process_kill(struct my_pass *p)
 	struct my_step step;
 	struct reader r;
 
+	if (p->h.len != 5)
+		return malformed(p);
 	if (!my_is_whole(p))
 		return step_more();
 	reader_init(&r, text_of(p), p->h.len - 1);
@@ -487,7 +489,8 @@ static struct my_step one_command(struct my_pass *p, uint8_t command)
 	case MY_COM_INIT_DB:
 		return handle_init_db(p);
 	case MY_COM_FIELD_LIST:
-		return my_is_whole(p) ? forward(p, SHAPE_ROWS) : step_more();
+		return my_is_whole(p) || p->h.len > ARGUMENT_MAX ? forward(p, SHAPE_ROWS)
+								 : step_more();
 	case MY_COM_STATISTICS:
 		return forward(p, SHAPE_STATISTIC);
 	case MY_COM_PROCESS_INFO:
@@ -547,7 +550,7 @@ static bool tell_lost(struct my_pass *p, struct my_step *ret_step)
 
 /* A driver that gave up waiting and sends the next command would take the old answer for the new
  * one's. */
-static struct my_step overlap(struct my_pass *p)
+static struct my_step overlap(struct my_pass *p, uint8_t command)
 {
 	struct my_front *front = p->front;
 	char text[120] = "", quoted[128];
@@ -556,7 +559,7 @@ static struct my_step overlap(struct my_pass *p)
 		snprintf(text, sizeof(text), "%.*s", (int)least(text_there(p), 100), text_of(p));
 	log_warning("client=%u event=overlap command=%u next=%u text=\"%s\" detail=\"a new command "
 		    "before the answer to the last one: closed\"",
-		front->base.key.id, front->command, p->in->data[MY_HEADER],
+		front->base.key.id, front->command, command,
 		log_escape(text, quoted, sizeof(quoted)));
 	front->base.reason = REASON_PROTOCOL_VIOLATION;
 	front->phase = MY_PHASE_ENDED;
@@ -570,10 +573,10 @@ static struct my_step next_command(struct my_pass *p)
 
 	if (p->in->len < MY_HEADER + 1 && p->h.len)
 		return step_more();
-	if (front->awaiting && !front->pipelining && p->in->data[MY_HEADER] != MY_COM_QUIT)
-		return overlap(p);
+	/* Nothing stands behind the header of an empty packet. */
+	uint8_t command = p->h.len ? p->in->data[MY_HEADER] : MY_COM_SLEEP;
 	if (front->awaiting && !front->pipelining)
-		return one_command(p, MY_COM_QUIT);
+		return command == MY_COM_QUIT ? one_command(p, command) : overlap(p, command);
 	if (front->awaiting || (p->back && !p->back->base.at_rest))
 		return MY_STEP_STOP(FRONT_WAIT);
 	if (!p->h.len)
@@ -594,7 +597,7 @@ static struct my_step next_command(struct my_pass *p)
 	}
 	if (front->base.failed_transaction && tell_lost(p, &step))
 		return step;
-	return one_command(p, p->in->data[MY_HEADER]);
+	return one_command(p, command);
 }
 
 /* A part of the present command. False: more is needed. */

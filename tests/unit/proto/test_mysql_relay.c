@@ -424,6 +424,16 @@ static void half_a_command_is_not_completed_by_a_reset(void **state)
 	my_script_clear(&s);
 }
 
+static void empty_packet_before_the_answer_closes_its_client(void **state)
+{
+	struct my_script s = {.pipelined = true};
+
+	put_query(client_says(&s, 0), "SELECT 'a'");
+	put_packet(client_says(&s, 0), 0, NULL, 0);
+	put_row(server_says(&s), "a");
+	check(&s, NOTHING_MORE, NOTHING_MORE, NULL);
+}
+
 /* --- sessions --- */
 
 static void schema_is_not_left_to_the_next_client(void **state)
@@ -516,6 +526,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(row_in_several_packets_is_one_message),
 	cmocka_unit_test(early_answer_does_not_put_a_query_into_the_command),
 	cmocka_unit_test(half_a_command_is_not_completed_by_a_reset),
+	cmocka_unit_test(empty_packet_before_the_answer_closes_its_client),
 	cmocka_unit_test(schema_is_not_left_to_the_next_client),
 	cmocka_unit_test(dropped_schema_is_not_asked_for),
 	cmocka_unit_test(other_user_gets_a_new_session),
