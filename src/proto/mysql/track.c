@@ -11,6 +11,9 @@
 #include "proto/mysql/state.h"
 #include "util/text.h"
 
+/* More than these are not told apart: a lock may be asked for again and again. */
+#define PINS_MAX 256
+
 /* Kinds of session state information. */
 enum { TRACK_VARIABLE = 0, TRACK_SCHEMA = 1, TRACK_STATE = 2 };
 
@@ -127,10 +130,24 @@ static bool leaves_traces(enum my_pin_kind kind)
 	return false;
 }
 
+static bool has_many(const struct my_back *back)
+{
+	struct list *link;
+	size_t n = 0;
+
+	list_for_each (link, &back->pins)
+		n++;
+	return n >= PINS_MAX;
+}
+
 void my_pin_add(struct my_back *back, enum my_pin_kind kind, const char *name)
 {
+	/* One that nothing but a reset ends stands for all that are too many. */
+	if (has_many(back)) {
+		kind = MY_PIN_SETTINGS;
+		name = NULL;
+	}
 	size_t size = strlen(name ? name : "") + 1;
-
 	/* A lock may be taken twice, and is then held until it is given up twice. */
 	if (kind != MY_PIN_LOCK && pin_find(back, kind, name ? name : ""))
 		return;
