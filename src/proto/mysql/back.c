@@ -177,10 +177,15 @@ static bool pass_rows(struct answer *a)
 {
 	if (!is_for_client(a))
 		return false;
-	size_t n = follow_rows(&a->back->follow, a->in->data, a->in->len);
+	struct follow *f = &a->back->follow;
+	uint64_t n_before = f->n_rows;
+	size_t n = follow_rows(f, a->in->data, a->in->len);
+	if (!n)
+		return false;
+	a->front->sequence = (uint8_t)(a->in->data[3] + (f->n_rows - n_before - 1));
 	output_ref(a->to_client, a->in->data, n);
 	input_skip(a->in, n);
-	return n > 0;
+	return true;
 }
 
 static enum back_verdict broken(struct my_back *back, const char *detail)
