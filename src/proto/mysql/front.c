@@ -322,6 +322,11 @@ static void end_command(struct my_pass *p)
 	if (front->drop_rest && front->refused && !front->uploading)
 		tell_refused(front, p->to_client);
 	front->base.mid_message = false;
+	/* What comes next may be at hand already. */
+	if (p->back) {
+		p->back->half_command = false;
+		my_back_update(p->back);
+	}
 	front->pipelining = front->awaiting && p->in->len > 0;
 }
 

@@ -424,6 +424,24 @@ static void half_a_command_is_not_completed_by_a_reset(void **state)
 	my_script_clear(&s);
 }
 
+static void command_behind_the_end_of_long_data_is_run(void **state)
+{
+	struct my_script s = {.pipelined = true};
+	char *data = calloc(1, 70000);
+	struct buf all = {0};
+
+	assert_non_null(data);
+	prepare_learnt(&s, 0, 7);
+	put_about(&all, MY_COM_STMT_SEND_LONG_DATA, 1, data, 70000);
+	put_command(&all, MY_COM_PING, NULL, 0);
+	buf_put(client_says(&s, 0), all.data, 50000);
+	buf_put(client_says(&s, 0), all.data + 50000, all.len - 50000);
+	put_ok(server_says(&s), MY_STATUS_AUTOCOMMIT);
+	buf_clear(&all);
+	free(data);
+	check(&s, PREPARED " 1:OK", NOTHING_MORE, NULL);
+}
+
 static void empty_packet_before_the_answer_closes_its_client(void **state)
 {
 	struct my_script s = {.pipelined = true};
@@ -526,6 +544,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(row_in_several_packets_is_one_message),
 	cmocka_unit_test(early_answer_does_not_put_a_query_into_the_command),
 	cmocka_unit_test(half_a_command_is_not_completed_by_a_reset),
+	cmocka_unit_test(command_behind_the_end_of_long_data_is_run),
 	cmocka_unit_test(empty_packet_before_the_answer_closes_its_client),
 	cmocka_unit_test(schema_is_not_left_to_the_next_client),
 	cmocka_unit_test(dropped_schema_is_not_asked_for),
