@@ -327,3 +327,14 @@ def test_mysql_connector_s_prepared_cursor(via):
         cursor.execute("select n from connected where name = %s", ("name 8",))
         assert cursor.fetchall() == [(8,)]
         cursor.close()
+
+
+def test_what_is_known_of_a_temporary_table_is_not_told_to_others(start_weir, database_server):
+    weir = start_weir(database_server, pool_size=2, max_overflow=0)
+    database_server.execute("drop table if exists app.shadowed", "create table app.shadowed (n int, name varchar(5))")
+    with wire.Client(weir.mysql_port) as one, wire.Client(weir.mysql_port) as other:
+        one.query("create temporary table shadowed (only_mine int)")
+        assert len(one.prepare("select * from shadowed").columns) == 1
+        assert len(other.prepare("select * from shadowed").columns) == 2
+        assert len(one.prepare("select * from shadowed limit 1").columns) == 1
+        assert len(other.prepare("select * from shadowed limit 1").columns) == 2

@@ -270,7 +270,8 @@ static void end_answer(struct answer *a, bool ok)
 	}
 	struct follow ended = back->follow;
 	/* Whose client hung up in the middle was kept in part only. */
-	if (ok && a->front && back->expected[0].statement && kind == MY_EXPECT_CLIENT)
+	if (ok && a->front && back->expected[0].statement && kind == MY_EXPECT_CLIENT &&
+		list_empty(&back->pins))
 		my_stmt_learn(back->expected[0].statement, &back->prepare_answer);
 	buf_clear(&back->prepare_answer);
 	pop(back);

@@ -19,8 +19,12 @@
 /* Of long data, per client. */
 #define KEPT_DATA_MAX 65536
 
-#define ERROR_UNKNOWN_STATEMENT 1243
-#define ERROR_NO_CURSOR         1421
+/* Of one client: what MySQL allows to a whole server unless it is told otherwise. */
+#define STATEMENTS_MAX 16382
+
+#define ERROR_TOO_MANY_STATEMENTS 1461
+#define ERROR_UNKNOWN_STATEMENT   1243
+#define ERROR_NO_CURSOR           1421
 
 /* --- a client's ids --- */
 
@@ -406,10 +410,15 @@ struct my_step my_stmt_prepare(struct my_pass *p)
 	}
 	if (!my_is_whole(p))
 		return MY_STEP_STOP(FRONT_MORE);
+	if (p->front->statements.n_items >= STATEMENTS_MAX)
+		return my_answer_error(p, ERROR_TOO_MANY_STATEMENTS, "42000",
+			"weir: this client has too many prepared statements");
 	struct statement *statement = statement_at_hand(p);
 	if (!statement)
 		return out_of_memory(p);
-	if (((struct my_effects *)statement->effects)->answer.len) {
+	/* With pins it may be about what only this connection has: a temporary table. */
+	bool is_common = !p->back || list_empty(&p->back->pins);
+	if (is_common && ((struct my_effects *)statement->effects)->answer.len) {
 		bool ok = answer_again(p, statement);
 		statement_unref(statement);
 		my_drop(p);
