@@ -77,6 +77,7 @@ struct config {
 	struct config_list listen_postgresql;
 	struct config_list listen_mysql;
 	struct config_list listen_http;
+	bool reuse_port;
 	int workers; /* resolved: at least 1 */
 	int max_clients;
 	struct config_list admin_users;

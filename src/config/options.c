@@ -47,6 +47,11 @@ const struct option_row options[] = {
 		NULL),
 	WEIR(WORKERS, workers, "auto", 1, 256, false,
 		"threads; auto: one per core that weir may use", NULL),
+	WEIR(BOOL, reuse_port, "false", 0, 0, false,
+		"another weir may listen on the same addresses: for a restart without a gap",
+		"The newer one takes over: start it, wait for its READY, and stop the older one "
+		"with "
+		"TERM."),
 	WEIR(INT, max_clients, "10000", 1, 1000000, true, "greatest number of clients",
 		"One more is told so (SQLSTATE 53300; MySQL: 1040). The console is not counted."),
 	WEIR(LIST, admin_users, "", 0, 0, true, "may use every console command", NULL),

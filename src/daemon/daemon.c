@@ -94,11 +94,6 @@ static void on_signal(void *arg, int signo)
 		stop_at_once(d);
 }
 
-static void on_stop_timer(void *arg)
-{
-	stop_at_once(arg);
-}
-
 /* --- starting --- */
 
 /* Every client is a descriptor, and every server connection two. */
@@ -182,7 +177,7 @@ static int start(struct daemon *d)
 		r = signal_watch_new(d->loop, signals[i], on_signal, d, &d->watches[i]);
 	if (r < 0)
 		return r;
-	timer_init(&d->stop_timer, d->loop, on_stop_timer, d);
+	timer_init(&d->stop_timer, d->loop, stop_timer_fired, d);
 	probes_init(d);
 	r = make_arrays(d);
 	if (r == 0)

@@ -114,9 +114,10 @@ static void take_inherited(void *arg, int fd, const char *name)
 	size_t option = option_of(name);
 	const struct protocol *protocol = protocol_find(listen_options[option].protocol);
 	struct door *door = protocol ? next_door(d, protocol) : NULL;
+	struct listener_plan plan = {.fn = on_accept, .arg = door};
 	char text[64];
 
-	if (!door || listener_adopt(d->loop, fd, on_accept, door, &door->listener) < 0) {
+	if (!door || listener_adopt(d->loop, fd, &plan, &door->listener) < 0) {
 		log_warning(
 			"event=socket_ignored name=\"%s\"", log_escape(name, text, sizeof(text)));
 		close(fd);
@@ -132,11 +133,12 @@ static void take_inherited(void *arg, int fd, const char *name)
 static int open_door(struct daemon *d, const struct protocol *protocol, const char *address)
 {
 	struct door *door = next_door(d, protocol);
+	struct listener_plan plan = {.fn = on_accept, .arg = door, .beside = d->config->reuse_port};
 	struct buf problem = {0};
 
 	if (!door)
 		return 1;
-	int r = listener_new(d->loop, address, on_accept, door, &door->listener, &problem);
+	int r = listener_new(d->loop, address, &plan, &door->listener, &problem);
 	if (r > 0)
 		daemon_log_lines(LOG_LEVEL_ERROR, "listen_failed", &problem);
 	buf_clear(&problem);
@@ -173,6 +175,12 @@ int doors_open(struct daemon *d)
 		r = 1;
 	}
 	return r;
+}
+
+void doors_hand_over(struct daemon *d)
+{
+	for (size_t i = 0; i < d->n_doors; i++)
+		listener_hand_over(d->doors[i].listener);
 }
 
 void doors_close(struct daemon *d)

@@ -31,8 +31,9 @@ struct door {
 
 enum daemon_phase {
 	PHASE_RUNNING,
-	PHASE_DRAINING, /* no new clients; those in a transaction get to its end */
-	PHASE_CLOSING,  /* all clients are told; server connections are closed */
+	PHASE_HANDING_OVER, /* new clients go to another process */
+	PHASE_DRAINING,     /* no new clients; those in a transaction get to its end */
+	PHASE_CLOSING,      /* all clients are told; server connections are closed */
 };
 
 struct daemon {
@@ -103,6 +104,10 @@ void daemon_log_lines(enum log_level level, const char *event, struct buf *text)
 MUST_USE int doors_open(struct daemon *daemon);
 void doors_close(struct daemon *daemon);
 
+/* With reuse_port: new clients go to the weir that was started beside this one, if there is one;
+ * those who are already on their way here still come in. */
+void doors_hand_over(struct daemon *daemon);
+
 /* Lets in whom the greeting was still missing for. */
 void doors_greet(struct daemon *daemon);
 
@@ -150,6 +155,9 @@ void stop_orderly(struct daemon *daemon);
 /* Tells every client, says farewell to every server, and ends the loop. Asked for again: without
  * waiting for them. */
 void stop_at_once(struct daemon *daemon);
+
+/* A step of stopping has taken long enough. */
+void stop_timer_fired(void *daemon);
 
 /* On a worker's thread: it has no clients left but the console's; it has no connections left. */
 void stop_drained(void *daemon);

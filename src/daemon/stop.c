@@ -1,8 +1,8 @@
 /*
- * Stopping, in two steps. Draining: no new clients, idle ones are told and closed, those in a
- * transaction get to its end. Closing: whoever is left is told, and server connections are given
- * up with the protocol's farewell while the workers still run, since that takes their loops and the
- * dialler's threads.
+ * Stopping, in steps. Handing over, with reuse_port: new clients go to another weir. Draining: no
+ * new clients, idle ones are told and closed, those in a transaction get to its end. Closing:
+ * whoever is left is told, and server connections are given up with the protocol's farewell while
+ * the workers still run, since that takes their loops and the dialler's threads.
  */
 #include <stdlib.h>
 
@@ -11,6 +11,10 @@
 
 /* How long servers may take to let go: statements are being cancelled, goodbyes are under way. */
 #define FAREWELL_TIME (3 * USEC_PER_SEC)
+
+/* How long it takes at most until the last connection that was led here, and not to the process
+ * that takes over, has been accepted. Closing the socket would reset it. */
+#define HANDOVER_TIME (500 * USEC_PER_MSEC)
 
 static void close_all(struct daemon *d)
 {
@@ -32,12 +36,8 @@ void stop_at_once(struct daemon *d)
 		close_all(d);
 }
 
-void stop_orderly(struct daemon *d)
+static void drain(struct daemon *d)
 {
-	if (d->phase != PHASE_RUNNING) {
-		stop_at_once(d);
-		return;
-	}
 	d->phase = PHASE_DRAINING;
 	log_info("event=draining clients=%u timeout=%llds", d->n_all_clients,
 		(long long)(d->config->shutdown_timeout / USEC_PER_SEC));
@@ -47,6 +47,29 @@ void stop_orderly(struct daemon *d)
 	timer_set(&d->stop_timer, clock_usec() + d->config->shutdown_timeout);
 	for (unsigned i = 0; i < d->n_workers; i++)
 		worker_post_drain(&d->workers[i]);
+}
+
+void stop_orderly(struct daemon *d)
+{
+	if (d->phase != PHASE_RUNNING) {
+		stop_at_once(d);
+	} else if (d->config->reuse_port) {
+		d->phase = PHASE_HANDING_OVER;
+		doors_hand_over(d);
+		timer_set(&d->stop_timer, clock_usec() + HANDOVER_TIME);
+	} else {
+		drain(d);
+	}
+}
+
+void stop_timer_fired(void *arg)
+{
+	struct daemon *d = arg;
+
+	if (d->phase == PHASE_HANDING_OVER)
+		drain(d);
+	else
+		stop_at_once(d);
 }
 
 static void worker_is_drained(struct message *message, void *arg)

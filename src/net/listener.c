@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <event2/event.h>
+#include <linux/filter.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -20,14 +21,18 @@
 #define BACKLOG          4096
 #define ACCEPTS_PER_WAKE 64
 
+/* A unix socket that will take another's place is made under this name beside it. */
+#define NEW_SUFFIX ".new"
+
 struct listener {
 	struct event event;
 	struct timer pause; /* after EMFILE: try again in a moment instead of spinning */
-	listener_fn fn;
-	void *arg;
+	struct listener_plan plan;
 	int fd;
 	bool unwanted;
-	char *unix_path; /* to be removed in the end; NULL: none */
+	bool begun;           /* was listened on */
+	char *unix_path;      /* to be removed in the end; NULL: none */
+	struct stat unix_own; /* which file there is ours */
 };
 
 static void resume(void *arg)
@@ -53,7 +58,7 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
 				setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 				setsockopt(client, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 			}
-			l->fn(l->arg, client, &peer, len);
+			l->plan.fn(l->plan.arg, client, &peer, len);
 			continue;
 		}
 		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
@@ -68,19 +73,19 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
 }
 
 int listener_adopt(
-	struct loop *loop, int fd, listener_fn fn, void *arg, struct listener **ret_listener)
+	struct loop *loop, int fd, const struct listener_plan *plan, struct listener **ret_listener)
 {
 	struct listener *l = calloc(1, sizeof(*l));
 
 	if (!l)
 		return -ENOMEM;
-	l->fn = fn;
-	l->arg = arg;
+	l->plan = *plan;
 	l->fd = fd;
+	l->begun = !plan->beside;
 	timer_init(&l->pause, loop, resume, l);
 	evutil_make_socket_nonblocking(fd);
 	event_assign(&l->event, loop_event_base(loop), fd, EV_READ | EV_PERSIST, on_accept, l);
-	if (event_add(&l->event, NULL) < 0) {
+	if (l->begun && event_add(&l->event, NULL) < 0) {
 		free(l);
 		return -ENOMEM;
 	}
@@ -88,14 +93,61 @@ int listener_adopt(
 	return 0;
 }
 
+/* Where the file of the socket is now: "PATH", or "PATH.new" while another one stands in its place.
+ * False: the name is too long. */
+static bool unix_place(const char *path, bool is_new, struct sockaddr_un *ret_address)
+{
+	*ret_address = (struct sockaddr_un){.sun_family = AF_UNIX};
+	int n = snprintf(ret_address->sun_path, sizeof(ret_address->sun_path), "%s%s", path,
+		is_new ? NEW_SUFFIX : "");
+	return n >= 0 && (size_t)n < sizeof(ret_address->sun_path);
+}
+
+/* Only now are connections led here, instead of to the process that had the address before. */
+static void begin(struct listener *l)
+{
+	struct sockaddr_un place;
+
+	l->begun = true;
+	bool failed = listen(l->fd, BACKLOG) < 0;
+	if (!failed && l->unix_path && unix_place(l->unix_path, true, &place))
+		failed = rename(place.sun_path, l->unix_path) < 0;
+	if (failed)
+		log_error("event=listen_failed error=\"%m\"");
+}
+
 void listener_want(struct listener *l, bool wanted)
 {
 	l->unwanted = !wanted;
 	timer_set(&l->pause, USEC_NEVER);
+	if (wanted && !l->begun)
+		begin(l);
 	if (wanted)
 		event_add(&l->event, NULL);
 	else
 		event_del(&l->event);
+}
+
+/* The system lets a small program choose among the sockets that listen on one port. Ours came
+ * first, so the newer one is number 1; where there is none the choice is void. */
+void listener_hand_over(struct listener *l)
+{
+	struct sock_filter choose[] = {BPF_STMT(BPF_RET | BPF_K, 1)};
+	struct sock_fprog program = {.len = 1, .filter = choose};
+
+	if (l->plan.beside)
+		setsockopt(l->fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof(program));
+}
+
+/* Removes the file of the socket, unless another process has put its own there. */
+static void remove_unix(const struct listener *l)
+{
+	struct sockaddr_un place;
+	struct stat st;
+
+	if (unix_place(l->unix_path, !l->begun, &place) && lstat(place.sun_path, &st) == 0 &&
+		st.st_dev == l->unix_own.st_dev && st.st_ino == l->unix_own.st_ino)
+		unlink(place.sun_path);
 }
 
 void listener_free(struct listener *l)
@@ -106,7 +158,7 @@ void listener_free(struct listener *l)
 	event_del(&l->event);
 	close(l->fd);
 	if (l->unix_path)
-		unlink(l->unix_path);
+		remove_unix(l);
 	free(l->unix_path);
 	free(l);
 }
@@ -127,21 +179,22 @@ static bool unix_is_stale(const struct sockaddr_un *address)
 	return stale;
 }
 
-static int listen_unix(const char *path, int *ret_fd)
+static int bind_unix(const char *path, bool beside, int *ret_fd)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct sockaddr_un place;
 
-	if (strlen(path) >= sizeof(address.sun_path))
+	if (!path[0])
+		return -ENOENT;
+	if (!unix_place(path, beside, &place))
 		return -ENAMETOOLONG;
-	text_copy(address.sun_path, sizeof(address.sun_path), path);
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -errno;
-	if (unix_is_stale(&address))
-		unlink(path);
+	if (unix_is_stale(&place))
+		unlink(place.sun_path);
 	/* Who may connect is for the login to decide, as with PostgreSQL's own sockets. */
-	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || chmod(path, 0777) < 0 ||
-		listen(fd, BACKLOG) < 0) {
+	if (bind(fd, (struct sockaddr *)&place, sizeof(place)) < 0 ||
+		chmod(place.sun_path, 0777) < 0) {
 		int r = -errno;
 		close(fd);
 		return r;
@@ -150,7 +203,7 @@ static int listen_unix(const char *path, int *ret_fd)
 	return 0;
 }
 
-static int listen_address(const struct addrinfo *info, int *ret_fd)
+static int bind_address(const struct addrinfo *info, bool beside, int *ret_fd)
 {
 	int on = 1;
 	int fd = socket(info->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -158,9 +211,11 @@ static int listen_address(const struct addrinfo *info, int *ret_fd)
 	if (fd < 0)
 		return -errno;
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (beside)
+		setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
 	if (info->ai_family == AF_INET6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
-	if (bind(fd, info->ai_addr, info->ai_addrlen) < 0 || listen(fd, BACKLOG) < 0) {
+	if (bind(fd, info->ai_addr, info->ai_addrlen) < 0) {
 		int r = -errno;
 		close(fd);
 		return r;
@@ -191,7 +246,7 @@ static bool split_address(const char *address, char *ret_host, size_t size, cons
 	return true;
 }
 
-static int listen_tcp(const char *address, int *ret_fd, struct buf *ret_problem)
+static int bind_tcp(const char *address, bool beside, int *ret_fd, struct buf *ret_problem)
 {
 	struct addrinfo hints = {
 		.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
@@ -218,30 +273,44 @@ static int listen_tcp(const char *address, int *ret_fd, struct buf *ret_problem)
 		buf_printf(ret_problem, "cannot listen on \"%s\": %s", address, gai_strerror(r));
 		return 1;
 	}
-	r = listen_address(found, ret_fd);
+	r = bind_address(found, beside, ret_fd);
 	freeaddrinfo(found);
 	return r;
 }
 
-int listener_new(struct loop *loop, const char *address, listener_fn fn, void *arg,
+/* Remembers which file is to be removed in the end. */
+static void own_unix(struct listener *l, const char *path)
+{
+	struct sockaddr_un place;
+
+	if (unix_place(path, !l->begun, &place) && lstat(place.sun_path, &l->unix_own) == 0)
+		l->unix_path = strdup(path);
+}
+
+int listener_new(struct loop *loop, const char *address, const struct listener_plan *plan,
 	struct listener **ret_listener, struct buf *ret_problem)
 {
 	bool is_unix = text_starts_with(address, "unix:");
 	const char *path = address + strlen("unix:");
 	int fd = -1;
 
-	int r = is_unix ? listen_unix(path, &fd) : listen_tcp(address, &fd, ret_problem);
+	int r = is_unix ? bind_unix(path, plan->beside, &fd)
+			: bind_tcp(address, plan->beside, &fd, ret_problem);
+	if (r == 0 && !plan->beside && listen(fd, BACKLOG) < 0) {
+		r = -errno;
+		close(fd);
+	}
 	if (r < 0)
 		buf_printf(ret_problem, "cannot listen on \"%s\": %s", address, strerror(-r));
 	if (r != 0)
 		return 1;
-	r = listener_adopt(loop, fd, fn, arg, ret_listener);
+	r = listener_adopt(loop, fd, plan, ret_listener);
 	if (r < 0) {
 		close(fd);
 		return r;
 	}
 	if (is_unix)
-		(*ret_listener)->unix_path = strdup(path);
+		own_unix(*ret_listener, path);
 	return 0;
 }
 

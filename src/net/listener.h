@@ -15,20 +15,31 @@ struct listener;
 typedef void (*listener_fn)(
 	void *arg, int fd, const struct sockaddr_storage *peer, socklen_t peer_len);
 
+struct listener_plan {
+	listener_fn fn;
+	void *arg;
+	bool beside; /* another process may listen on the same address in this way */
+};
+
 /* Listens on `address`. Returns 0 with *ret_listener (listener_free), or 1 with a sentence in
  * `ret_problem` (the address cannot be understood, is in use, ...), or -ENOMEM. A host name is
  * resolved here: only call it before the loop runs. A stale unix socket file is replaced, a living
- * one is not. */
-MUST_USE int listener_new(struct loop *loop, const char *address, listener_fn fn, void *arg,
+ * one is not, unless `beside`: then the newer process takes its place with its first
+ * listener_want(), before which connections go where they went. */
+MUST_USE int listener_new(struct loop *loop, const char *address, const struct listener_plan *plan,
 	struct listener **ret_listener, struct buf *ret_problem);
 
 /* The same for a socket that listens already. */
-MUST_USE int listener_adopt(
-	struct loop *loop, int fd, listener_fn fn, void *arg, struct listener **ret_listener);
+MUST_USE int listener_adopt(struct loop *loop, int fd, const struct listener_plan *plan,
+	struct listener **ret_listener);
 
 /* Whether connections are accepted now; from the start they are. Otherwise they wait in the
  * system's queue. */
 void listener_want(struct listener *listener, bool wanted);
+
+/* From now on the newer process that listens beside gets the new connections, if there is one. What
+ * the system has queued here before is still to be accepted. */
+void listener_hand_over(struct listener *listener);
 
 /* Closes the socket, and removes its unix socket file if it made one. */
 void listener_free(struct listener *listener);

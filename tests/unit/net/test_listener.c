@@ -45,14 +45,20 @@ static void on_connection(
 	loop_stop(d->loop);
 }
 
-static void open_door(struct door *d, const char *address)
+static void open_as(struct door *d, const char *address, bool beside)
 {
+	struct listener_plan plan = {.fn = on_connection, .arg = d, .beside = beside};
 	struct buf problem = {0};
 
 	*d = (struct door){0};
 	assert_int_equal(loop_new(&d->loop), 0);
-	if (listener_new(d->loop, address, on_connection, d, &d->listener, &problem) != 0)
+	if (listener_new(d->loop, address, &plan, &d->listener, &problem) != 0)
 		fail_msg("%.*s", (int)problem.len, problem.data);
+}
+
+static void open_door(struct door *d, const char *address)
+{
+	open_as(d, address, false);
 }
 
 static void close_door(struct door *d)
@@ -66,10 +72,11 @@ static void refused(const char *address, const char *words)
 {
 	struct loop *loop;
 	struct listener *listener;
+	struct listener_plan plan = {.fn = on_connection};
 	struct buf problem = {0};
 
 	assert_int_equal(loop_new(&loop), 0);
-	assert_int_equal(listener_new(loop, address, on_connection, NULL, &listener, &problem), 1);
+	assert_int_equal(listener_new(loop, address, &plan, &listener, &problem), 1);
 	buf_u8(&problem, 0);
 	if (!text_starts_with((char *)problem.data, "cannot listen on \"") ||
 		!strstr((char *)problem.data, address) || !strstr((char *)problem.data, words))
@@ -176,6 +183,74 @@ static void unix_sockets_are_replaced_if_nobody_listens(void **state)
 	assert_int_equal(unlink(un.sun_path), 0);
 }
 
+#define KNOCKS 50
+
+static void knock_often(const struct sockaddr *address, socklen_t len)
+{
+	for (int i = 0; i < KNOCKS; i++)
+		knock(address, len);
+}
+
+static void accept_until(struct door *d, int accepted)
+{
+	while (d->accepted < accepted)
+		loop_run(d->loop);
+}
+
+static void the_newer_of_two_beside_each_other_takes_over(void **state)
+{
+	struct door old, new;
+	char text[64];
+	struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	const struct sockaddr *address = (struct sockaddr *)&in;
+
+	in.sin_port = htons(free_port());
+	snprintf(text, sizeof(text), "127.0.0.1:%u", ntohs(in.sin_port));
+	open_as(&old, text, true);
+	listener_want(old.listener, true);
+	listener_hand_over(old.listener);
+	knock_often(address, sizeof(in));
+	accept_until(&old, KNOCKS); /* there is nobody to hand over to */
+	open_as(&new, text, true);
+	knock_often(address, sizeof(in)); /* which is not ready yet */
+	accept_until(&old, 2 * KNOCKS);
+	listener_want(new.listener, true);
+	listener_hand_over(old.listener);
+	knock_often(address, sizeof(in));
+	close_door(&old);
+	knock_often(address, sizeof(in));
+	accept_until(&new, 2 * KNOCKS);
+	refused(text, "Address already in use"); /* by one that does not want company */
+	close_door(&new);
+}
+
+static void the_newer_unix_socket_takes_the_place(void **state)
+{
+	struct door old, new;
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	const struct sockaddr *address = (struct sockaddr *)&un;
+	char text[128];
+	struct stat st;
+
+	snprintf(un.sun_path, sizeof(un.sun_path), "%s/socket", folder);
+	snprintf(text, sizeof(text), "unix:%s", un.sun_path);
+	open_as(&old, text, true);
+	listener_want(old.listener, true);
+	open_as(&new, text, true);
+	knock_often(address, sizeof(un));
+	accept_until(&old, KNOCKS);
+	listener_want(new.listener, true);
+	knock_often(address, sizeof(un));
+	close_door(&old);
+	knock_often(address, sizeof(un)); /* it has not removed what is not its own */
+	accept_until(&new, 2 * KNOCKS);
+	/* One that never began leaves nothing behind either. */
+	open_as(&old, text, true);
+	close_door(&old);
+	close_door(&new);
+	assert_int_equal(stat(un.sun_path, &st), -1);
+}
+
 static void addresses_are_printed(void **state)
 {
 	struct sockaddr_storage address = {0};
@@ -201,6 +276,8 @@ int main(void)
 		cmocka_unit_test(impossible_addresses_are_told),
 		cmocka_unit_test(connections_are_accepted),
 		cmocka_unit_test(unix_sockets_are_replaced_if_nobody_listens),
+		cmocka_unit_test(the_newer_of_two_beside_each_other_takes_over),
+		cmocka_unit_test(the_newer_unix_socket_takes_the_place),
 		cmocka_unit_test(addresses_are_printed),
 	};
 
