@@ -94,6 +94,7 @@ static void on_uncounted(void *arg)
 	struct worker *w = arg;
 
 	w->events.client_uncounted(w->events.arg);
+	tell_if_drained(w);
 }
 
 /* A paused pool opens nothing and keeps nothing. It is paused again at each look, for what has

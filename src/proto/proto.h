@@ -38,6 +38,7 @@ enum front_verdict {
 	FRONT_WAIT,          /* an answer that is on its way is needed to go on */
 	FRONT_CONSOLE,       /* front->command is complete: call console_reply() with its result */
 	FRONT_CANCEL,        /* front->cancel says whose statement is to be cancelled: then close */
+	FRONT_LEAVE, /* front->leaving, and the client tests its connection: dismiss it instead */
 	FRONT_KILL,  /* front->cancel says which client: set front->kill_outcome, call again */
 	FRONT_CLOSE, /* send what there is, then close for front->reason */
 };
@@ -80,6 +81,7 @@ struct front {
 	bool welcomed;        /* the login is over */
 	bool mid_message;     /* towards the server: a message was forwarded in part */
 	bool in_request;      /* the client awaits an answer to something */
+	bool leaving;         /* it is to go soon: set by the session */
 	bool pool_in_trouble; /* whether servers can be reached is not known: set by the session */
 	bool failed_transaction; /* its transaction was lost: no statement runs until it rolls back
 				  */

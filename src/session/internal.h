@@ -1,7 +1,8 @@
 /*
  * The struct of a client, and what the files of this folder call of each other: sessions.c (all
  * clients of a worker), session.c (from accept to close), relay.c (bytes between client and
- * server), limits.c (the clocks), seat.c (the limits of accounts).
+ * server), limits.c (the clocks), seat.c (the limits of accounts), leave.c (clients that have to
+ * go).
  */
 #pragma once
 
@@ -58,8 +59,8 @@ struct sessions {
 	struct list all;
 	struct map by_key;
 	size_t n_sessions;
-	bool draining;
-	struct log_limit log_limit; /* for what clients can provoke */
+	usec_t drain_since, drain_patience, drain_spread; /* see leave.c */
+	struct log_limit log_limit;                       /* for what clients can provoke */
 };
 
 /* --- session.c --- */
@@ -122,6 +123,17 @@ void seat_leave(struct session *s);
 
 /* After a reload: a client that is inside is counted if its account has a limit now. */
 void seat_reload(struct session *s);
+
+/* --- leave.c --- */
+
+/* weir stops: clients that are told to leave from now on have time to do so in good order. */
+void leave_start(struct sessions *sessions);
+
+/* The client has to go for that reason, and does if this is the moment. */
+void leave_soon(struct session *s, enum reason reason);
+
+/* When the client, as it is now, is to be dismissed: USEC_NEVER if not yet, or not at all. */
+usec_t leave_moment(const struct session *s);
 
 /* --- limits.c --- */
 void limits_fired(void *arg);

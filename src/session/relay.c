@@ -131,9 +131,7 @@ void relay_settle(struct session *s)
 				pool_release(s->pool, server);
 		}
 	}
-	bool idle = s->state == SESSION_IDLE ||
-		    (s->server && s->server->back->at_rest && !s->server->back->in_transaction);
-	if (s->doomed && idle && !s->front->in_request && !s->front->failed_transaction) {
+	if (s->doomed && leave_moment(s) <= clock_usec()) {
 		session_dismiss(s, s->doom_reason, NULL);
 		return;
 	}
@@ -337,6 +335,9 @@ static bool act(struct session *s, enum front_verdict verdict)
 		block(s, true);
 		ask_to_kill(s);
 		return false;
+	case FRONT_LEAVE:
+		session_dismiss(s, s->doom_reason, NULL);
+		return false;
 	case FRONT_CLOSE:
 		if (reason_row(s->front->reason)->is_error)
 			session_end(s, s->front->reason);
@@ -386,6 +387,9 @@ static void pump(struct session *s, struct input in)
 	}
 	if (s->server && stream_unsent(&s->server->stream) > SERVER_UNSENT_MAX)
 		block(s, true);
+	/* What was answered without a server counts as a sign of life too. */
+	if (s->state == SESSION_IDLE)
+		s->state_since = clock_usec();
 	relay_settle(s);
 	/* The pool has the connection, and waits for the end of the cancel: nobody would wake this
 	 * client, nor need it wait, since its next statement goes elsewhere. */

@@ -195,9 +195,9 @@ static bool admit_to_console(struct session *s)
 		return false;
 	}
 	seat_leave(s);
-	s->owner->host.uncounted(s->owner->host.arg);
 	s->front->protocol->front_console(s->front);
 	session_move(s, SESSION_CONSOLE);
+	s->owner->host.uncounted(s->owner->host.arg);
 	return true;
 }
 
@@ -235,8 +235,6 @@ static int refuse_account(const struct session *s, const struct config_user *use
 {
 	if (s->too_many)
 		return REASON_TOO_MANY_CLIENTS;
-	if (s->owner->draining)
-		return REASON_SHUTDOWN;
 	if (!may_use(user, s->front->database))
 		return REASON_NOT_ALLOWED;
 	return -1;

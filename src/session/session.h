@@ -112,11 +112,12 @@ void sessions_seated(struct sessions *sessions, struct seat *seat);
 void sessions_console_reply(
 	struct sessions *sessions, uint32_t session_id, const struct result *result);
 
-/* Stops: idle clients are told and closed now, others when their transaction has ended. New logins
- * are refused (the console's are not). */
+/* Stops: idle clients are told and closed, spread over time, others when their transaction has
+ * ended; leave.c says when. Who is just logging in is let in. */
 void sessions_drain(struct sessions *sessions);
 
-/* True when the only clients left are console clients. */
+/* True when the only clients left are console clients. The host's closed() and uncounted() say when
+ * to ask again. */
 bool sessions_drained(const struct sessions *sessions);
 
 /* Tells everybody and closes them now. */

@@ -38,16 +38,6 @@ void sessions_free(struct sessions *sessions)
 	free(sessions);
 }
 
-/* Dooms a client, and acts on it if it is idle already. */
-static void doom(struct session *s, enum reason reason)
-{
-	s->doomed = true;
-	s->doom_reason = reason;
-	if (s->state == SESSION_LOGIN && !s->pool)
-		return;
-	relay_settle(s);
-}
-
 static void reload_console(struct session *s)
 {
 	uint8_t access = session_access(s);
@@ -71,7 +61,7 @@ void sessions_reload(struct sessions *sessions, const struct config *config)
 		if (s->state == SESSION_CONSOLE)
 			reload_console(s);
 		else if (refused >= 0)
-			doom(s, (enum reason)refused);
+			leave_soon(s, (enum reason)refused);
 		else if (s->pool)
 			limits_update(s);
 	}
@@ -160,11 +150,11 @@ void sessions_drain(struct sessions *sessions)
 {
 	struct list *link, *next;
 
-	sessions->draining = true;
+	leave_start(sessions);
 	list_for_each_safe (link, next, &sessions->all) {
 		struct session *s = list_entry(link, struct session, link);
 		if (s->state != SESSION_CONSOLE)
-			doom(s, REASON_SHUTDOWN);
+			leave_soon(s, REASON_SHUTDOWN);
 	}
 }
 
@@ -174,7 +164,7 @@ bool sessions_drained(const struct sessions *sessions)
 
 	list_for_each (link, &sessions->all) {
 		const struct session *s = list_entry(link, struct session, link);
-		if (s->pool)
+		if (s->pool || s->state == SESSION_LOGIN)
 			return false;
 	}
 	return true;

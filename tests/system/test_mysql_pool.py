@@ -194,6 +194,18 @@ def test_client_idle_timeout(pool):
     assert client.farewell() == (4031, "HY000")
 
 
+def test_what_weir_answers_itself_keeps_a_client_from_being_idle(pool):
+    via = pool(client_idle_timeout="400ms")
+    client = via.raw()
+    client.query("select 1")
+    until = time.monotonic() + 1
+    while time.monotonic() < until:
+        client.ping()
+        client.query("rollback")
+    assert client.value("select 2") == "2"
+    assert client.farewell() == (4031, "HY000")
+
+
 def test_the_server_s_wait_timeout_does_not_reach_the_client(fresh_pool):
     """MySQL says farewell with an error 4031 that nobody asked for."""
     via = fresh_pool()

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/liveness.h"
 #include "proto/mysql/state.h"
 #include "util/log.h"
 #include "util/text.h"
@@ -571,6 +572,16 @@ static struct my_step overlap(struct my_pass *p, uint8_t command)
 	return MY_STEP_STOP(FRONT_CLOSE);
 }
 
+/* It is to go, and asks for a sign of life while nothing of its own is at stake. */
+static bool may_be_dismissed(const struct my_pass *p, uint8_t command)
+{
+	if (!p->front->base.leaving || p->back)
+		return false;
+	return command == MY_COM_PING ||
+	       (command == MY_COM_QUERY && my_is_whole(p) &&
+		       sql_tests_connection((const char *)text_of(p), p->h.len - 1));
+}
+
 static struct my_step next_command(struct my_pass *p)
 {
 	struct my_front *front = p->front;
@@ -602,6 +613,8 @@ static struct my_step next_command(struct my_pass *p)
 	}
 	if (front->base.failed_transaction && tell_lost(p, &step))
 		return step;
+	if (may_be_dismissed(p, command))
+		return MY_STEP_STOP(FRONT_LEAVE);
 	return one_command(p, command);
 }
 

@@ -233,9 +233,14 @@ static void front_refuse(
 		my_relay_refuse(front, refusal);
 		return;
 	}
-	/* A client that is idle reads it as the answer to its next command. */
+	/* A client that is idle reads it as the answer to its next command. But few pools take 1053
+	 * for the end of the connection; a packet out of turn, as MariaDB sends when it stops, they
+	 * do. */
 	bool idle = front->phase == MY_PHASE_READY && !front->awaiting;
-	my_send_refusal(to_client, idle ? 1 : (uint8_t)(front->sequence + 1), refusal);
+	uint8_t sequence = (uint8_t)(front->sequence + 1);
+	if (idle)
+		sequence = refusal->reason == REASON_SHUTDOWN ? 0 : 1;
+	my_send_refusal(to_client, sequence, refusal);
 	front->phase = MY_PHASE_ENDED;
 	base->reason = refusal->reason;
 }

@@ -486,6 +486,7 @@ struct step extended_execute(struct pass *p)
 	}
 	p->back->batch_open = p->back->batch_binds = true;
 	p->back->base.n_queries++;
+	front->n_statements_here++;
 	for (unsigned i = 0; effects && i < effects->n_effects && !front->session_mode; i++) {
 		const struct effect *effect = &effects->effects[i];
 		if (effect->kind != EFFECT_DEALLOCATE && effect->kind != EFFECT_EXECUTE)

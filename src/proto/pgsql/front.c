@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/liveness.h"
 #include "proto/pgsql/pass.h"
 
 static size_t least(size_t a, size_t b)
@@ -208,6 +209,7 @@ static struct step handle_query(struct pass *p)
 	p->back->unnamed_number = 0;
 	p->back->batch_open = p->back->batch_binds = false;
 	p->back->base.n_queries++;
+	front->n_statements_here++;
 	pass_forward_from(p, 0);
 	if (effects)
 		extended_take_name_back(p);
@@ -267,6 +269,49 @@ static struct step handle_copy(struct pass *p)
 	}
 	pass_forward_from(p, 0);
 	return STEP_ON;
+}
+
+/* --- a client that is to go --- */
+
+/* The SQL of the message at hand, a Query, a Parse, or a Bind of a named statement, if all of it is
+ * there. NULL: it cannot be told. */
+static const char *sql_at_hand(struct pass *p, size_t *ret_len)
+{
+	struct reader r;
+	size_t name_len;
+	const char *name;
+
+	if (!pass_is_whole(p))
+		return NULL;
+	reader_init(&r, p->in->data + PG_HEADER, p->h.total - PG_HEADER);
+	if (p->h.type == 'Q')
+		return reader_cstr(&r, ret_len);
+	name = reader_cstr(&r, &name_len);
+	if (p->h.type == 'P')
+		return reader_cstr(&r, ret_len);
+	name = p->h.type == 'B' ? reader_cstr(&r, &name_len) : NULL;
+	struct client_statement *cs =
+		name ? client_statement_find(&p->front->statements, name) : NULL;
+	if (!cs)
+		return NULL;
+	reader_init(&r, cs->statement->body, cs->statement->len);
+	return reader_cstr(&r, ret_len);
+}
+
+/* It asks for a sign of life, and nothing of its own is at stake: no transaction, or one in which
+ * nothing was done but to begin it, as some pools do for their test. */
+static bool may_be_dismissed(struct pass *p)
+{
+	struct pg_back *back = p->back;
+	size_t len;
+
+	if (!p->front->base.leaving)
+		return false;
+	bool fresh = !back || (back->base.in_transaction && p->front->n_statements_here == 1);
+	if (!fresh || (back && back->expected.len) || p->front->base.failed_transaction)
+		return false;
+	const char *sql = sql_at_hand(p, &len);
+	return sql && (back ? sql_is_empty(sql, len) : sql_tests_connection(sql, len));
 }
 
 /* --- one message --- */
@@ -371,6 +416,7 @@ static struct step without_server(struct pass *p)
 		return lost_message(front, p->in, &p->h, p->to_client) ? STEP_ON
 								       : STEP_STOP(FRONT_MORE);
 	front->base.in_request = true;
+	front->n_statements_here = 0;
 	return STEP_STOP(FRONT_SERVER);
 }
 
@@ -431,6 +477,8 @@ static struct step one_message(struct pass *p)
 	}
 	if (front->skip_request || front->skipping)
 		return skip_refused(p);
+	if (may_be_dismissed(p))
+		return STEP_STOP(FRONT_LEAVE);
 	return p->back ? with_server(p) : without_server(p);
 }
 

@@ -101,10 +101,11 @@ struct pg_front {
 	 * awaited before the next message is looked at, so there is one at most. Borrowed from the
 	 * statement, or `query_scan`. */
 	const struct scan *effects;
-	struct scan *query_scan;  /* of a simple Query: kept if it has effects, or while it is being
-				     fed */
-	unsigned statement_index; /* CommandComplete counted in this Query */
-	struct statement *bound;  /* what was bound last: a reference; NULL: the unnamed one */
+	struct scan *query_scan; /* of a simple Query: kept if it has effects, or while it is being
+				    fed */
+	unsigned n_statements_here; /* sent since it has its server connection */
+	unsigned statement_index;   /* CommandComplete counted in this Query */
+	struct statement *bound;    /* what was bound last: a reference; NULL: the unnamed one */
 	char *bound_value; /* the value of set_config()'s parameter in that Bind; NULL: not known */
 
 	size_t forwarding;  /* bytes of a message still to be passed on */

@@ -227,6 +227,7 @@ static bool act(struct world *w, struct client *c, enum front_verdict verdict)
 	case FRONT_WAIT:
 		c->blocked = true;
 		return false;
+	case FRONT_LEAVE:
 	case FRONT_CLOSE:
 		close_client(w, c);
 		return false;
