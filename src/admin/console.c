@@ -174,6 +174,8 @@ static void answer(struct question *q)
 	}
 	if (q->topic && q->topic->merges)
 		merge_rows(q->topic, sum);
+	else if (q->topic && q->topic->longest_first)
+		sort_longest_first(q->topic, sum);
 	if (q->topic && q->topic->finish)
 		q->topic->finish(sum);
 	if (q->tag[0])
@@ -335,6 +337,49 @@ void merge_rows(const struct topic *topic, struct result *result)
 			merge_cell(&merged, &rows[i], &rows[end], column);
 	}
 	result_take_cells(result, &merged);
+out:
+	free(cells);
+	free(rows);
+}
+
+/* --- sorting --- */
+
+struct aged_row {
+	const char *const *cells;
+	long long age;
+};
+
+static int compare_ages(const void *a, const void *b)
+{
+	const struct aged_row *x = a, *y = b;
+
+	return x->age > y->age ? -1 : x->age < y->age;
+}
+
+void sort_longest_first(const struct topic *topic, struct result *result)
+{
+	size_t n = topic->n_columns, n_rows = result->n_cells / n, column = 0;
+	const char **cells = calloc(result->n_cells + 1, sizeof(*cells));
+	struct aged_row *rows = calloc(n_rows + 1, sizeof(*rows));
+	struct result sorted;
+	const char *cursor = NULL;
+
+	if (!cells || !rows)
+		goto out;
+	while (strcmp(topic->columns[column].name, topic->longest_first) != 0)
+		column++;
+	for (size_t i = 0; result_next(result, &cursor, &cells[i]); i++)
+		;
+	for (size_t i = 0; i < n_rows; i++)
+		rows[i] = (struct aged_row){
+			.cells = &cells[i * n], .age = strtoll(cells[i * n + column], NULL, 10)};
+	qsort(rows, n_rows, sizeof(*rows), compare_ages);
+	result_init(&sorted);
+	for (size_t i = 0; i < n_rows; i++) {
+		for (size_t j = 0; j < n; j++)
+			result_text(&sorted, rows[i].cells[j]);
+	}
+	result_take_cells(result, &sorted);
 out:
 	free(cells);
 	free(rows);

@@ -1,5 +1,5 @@
 /* What the files of this folder share: console.c (parsing, gathering), commands.c and show.c (the
- * two tables), show_stats.c (topics that count). */
+ * two tables), show_stats.c (topics that count), show_holders.c (who has what others wait for). */
 #pragma once
 
 #include "admin/console.h"
@@ -39,10 +39,11 @@ struct topic {
 	unsigned access;
 	const struct result_column *columns;
 	size_t n_columns;
-	const enum merge *merges; /* NULL: rows of all workers stand side by side */
-	size_t n_cells;           /* ... of one row while they are being merged */
-	bool as_listed;           /* the rows keep the order that each worker gives them */
-	bool everywhere;          /* asks every worker; else only the client's own */
+	const enum merge *merges;  /* NULL: rows of all workers stand side by side */
+	size_t n_cells;            /* ... of one row while they are being merged */
+	const char *longest_first; /* else: the column by which the rows are sorted; or NULL */
+	bool as_listed;            /* the rows keep the order that each worker gives them */
+	bool everywhere;           /* asks every worker; else only the client's own */
 	void (*collect)(struct console *console, struct result *result);
 	/* Makes rows as they are shown of merged ones; NULL: they are the same. */
 	void (*finish)(struct result *result);
@@ -78,10 +79,33 @@ void finish_stats(struct result *result);
 void finish_stats_averages(struct result *result);
 void finish_totals(struct result *result);
 
+/* --- show_holders.c --- */
+
+#define HOLDERS_COLUMNS 14
+#define PINS_COLUMNS    13
+#define WAITERS_COLUMNS 9
+
+extern const struct result_column holders_columns[HOLDERS_COLUMNS];
+extern const struct result_column pins_columns[PINS_COLUMNS];
+extern const struct result_column waiters_columns[WAITERS_COLUMNS];
+
+void collect_holders(struct console *console, struct result *result);
+void collect_pins(struct console *console, struct result *result);
+void collect_waiters(struct console *console, struct result *result);
+void finish_waiters(struct result *result);
+
+/* --- show.c --- */
+
+/* Local time, to the second. */
+void wall_text(struct result *result, usec_t wall);
+
 /* --- console.c --- */
 
 /* Every row of the same key becomes one, in the order of the keys. */
 void merge_rows(const struct topic *topic, struct result *result);
+
+/* The rows whose number in topic->longest_first is largest come first. */
+void sort_longest_first(const struct topic *topic, struct result *result);
 
 /* Something to be done by every worker's console. `arg` may point to one word of the command. */
 typedef void (*console_fn)(struct console *console, const char *word, struct result *result);

@@ -8,7 +8,7 @@
 #include "admin/internal.h"
 #include "util/text.h"
 
-static void wall_text(struct result *r, usec_t wall)
+void wall_text(struct result *r, usec_t wall)
 {
 	time_t seconds = (time_t)(wall / USEC_PER_SEC);
 	struct tm tm;
@@ -231,69 +231,6 @@ static void collect_servers(struct console *console, struct result *r)
 
 	while ((pool = pools_next(console->pools, pool)))
 		pool_each_server(pool, collect_server, r);
-}
-
-/* --- HOLDERS, PINS, WAITERS --- */
-
-static const struct result_column holders_columns[] = {COLUMN("database", TEXT),
-	COLUMN("user", TEXT), COLUMN("state", TEXT), COLUMN("age_us", INT8), COLUMN("pin", TEXT),
-	COLUMN("client_id", INT4), COLUMN("client_addr", TEXT), COLUMN("application_name", TEXT),
-	COLUMN("server_pid", INT4)};
-static const struct result_column pins_columns[] = {COLUMN("database", TEXT), COLUMN("user", TEXT),
-	COLUMN("state", TEXT), COLUMN("age_us", INT8), COLUMN("pin", TEXT),
-	COLUMN("client_id", INT4), COLUMN("client_addr", TEXT), COLUMN("application_name", TEXT),
-	COLUMN("server_pid", INT4)};
-
-static void collect_holder(void *arg, struct server *server)
-{
-	struct result *r = arg;
-	struct session_info info;
-
-	if (!server->holder)
-		return;
-	if (r->columns == pins_columns && !server->back->pin)
-		return;
-	session_describe(server->holder, &info);
-	result_text(r, pool_database_name(server->pool));
-	result_text(r, info.user);
-	result_text(r, server_use_name(server));
-	result_int(r, clock_usec() - server->lent_since);
-	result_text(r, server->back->pin);
-	result_int(r, info.id);
-	result_text(r, info.address);
-	result_text(r, info.application_name);
-	result_int(r, server->back->process_id);
-}
-
-static void collect_holders(struct console *console, struct result *r)
-{
-	struct pool *pool = NULL;
-
-	while ((pool = pools_next(console->pools, pool)))
-		pool_each_server(pool, collect_holder, r);
-}
-
-static const struct result_column waiters_columns[] = {COLUMN("database", TEXT),
-	COLUMN("user", TEXT), COLUMN("wait_us", INT8), COLUMN("client_id", INT4),
-	COLUMN("client_addr", TEXT), COLUMN("application_name", TEXT)};
-
-static void collect_waiter(void *arg, const struct session_info *info)
-{
-	struct result *r = arg;
-
-	if (!info->waiting)
-		return;
-	result_text(r, info->database);
-	result_text(r, info->user);
-	result_int(r, info->waiting);
-	result_int(r, info->id);
-	result_text(r, info->address);
-	result_text(r, info->application_name);
-}
-
-static void collect_waiters(struct console *console, struct result *r)
-{
-	sessions_each(console->sessions, collect_waiter, r);
 }
 
 /* --- DATABASES, USERS --- */
@@ -547,9 +484,11 @@ const struct topic topics[] = {
 	TOPIC("state", state_columns, false, collect_state, SIDE_BY_SIDE),
 	TOPIC("mem", mem_columns, true, collect_mem, MERGED(mem_merges), .as_listed = true),
 	TOPIC("version", version_columns, false, collect_version, SIDE_BY_SIDE),
-	TOPIC("holders", holders_columns, true, collect_holders, SIDE_BY_SIDE),
-	TOPIC("pins", pins_columns, true, collect_holders, SIDE_BY_SIDE),
-	TOPIC("waiters", waiters_columns, true, collect_waiters, SIDE_BY_SIDE),
+	TOPIC("holders", holders_columns, true, collect_holders, SIDE_BY_SIDE,
+		.longest_first = "age_us"),
+	TOPIC("pins", pins_columns, true, collect_pins, SIDE_BY_SIDE, .longest_first = "age_us"),
+	TOPIC("waiters", waiters_columns, true, collect_waiters, SIDE_BY_SIDE,
+		.longest_first = "wait_us", .finish = finish_waiters),
 };
 
 const size_t n_topics = ARRAY_LEN(topics);

@@ -61,9 +61,9 @@ static void on_console(void *arg, uint32_t session_id, unsigned access, const ch
 	console_run(w->console, session_id, access, command);
 }
 
-static void describe_holder(const void *holder, char *ret_text, size_t size)
+static void describe_holder(const void *holder, struct holder *ret_holder)
 {
-	session_print(holder, ret_text, size);
+	session_describe_holder(holder, ret_holder);
 }
 
 static void on_console_cancel(void *arg, uint32_t session_id)

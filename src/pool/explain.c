@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "pool/internal.h"
+#include "util/log.h"
 #include "util/text.h"
 
 struct holders {
@@ -53,13 +54,18 @@ static void print_oldest(const struct pool *pool, const struct server *oldest, s
 {
 	const struct pools_host *host = &pool->owner->host;
 	const char *pin = oldest->back->pin;
-	char who[200] = "unknown";
+	char user[64], application[64];
+	struct holder holder;
 
-	if (host->describe_holder)
-		host->describe_holder(oldest->holder, who, sizeof(who));
-	buf_printf(text, "; oldest holder: %s, %s%s%s%s, for %.1f s", who, server_use_name(oldest),
-		pin ? " (" : "", pin ? pin : "", pin ? ")" : "",
-		seconds(clock_usec() - oldest->lent_since));
+	if (!host->describe_holder)
+		return;
+	host->describe_holder(oldest->holder, &holder);
+	buf_printf(text,
+		"; oldest holder: user \"%s\" application \"%s\" at %s, %s%s%s%s, for %.1f s",
+		log_escape(holder.user, user, sizeof(user)),
+		log_escape(holder.application, application, sizeof(application)), holder.address,
+		holder.use == USE_ACTIVE ? "running" : holder_use_name(holder.use), pin ? " (" : "",
+		pin ? pin : "", pin ? ")" : "", seconds(clock_usec() - oldest->lent_since));
 }
 
 static void print_holders(const struct pool *pool, struct buf *text)

@@ -47,13 +47,17 @@ void pool_client_removed(struct pool *pool)
 	pool->n_clients--;
 }
 
-const char *server_use_name(const struct server *server)
+const char *holder_use_name(enum holder_use use)
 {
-	if (!server->back->at_rest)
-		return "running";
-	return server->back->in_transaction ? "idle in transaction"
-	       : server->back->pin          ? "pinned"
-					    : "idle";
+	static const char *const names[N_USES] = {
+		[USE_ACTIVE] = "active",
+		[USE_IN_TRANSACTION] = "idle in transaction",
+		[USE_PINNED] = "pinned",
+		[USE_SESSION] = "session mode",
+		[USE_DELIVERING] = "delivering",
+	};
+
+	return names[use];
 }
 
 void pool_count(const struct pool *pool, struct pool_counts *ret_counts)

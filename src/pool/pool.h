@@ -26,6 +26,30 @@
 struct pools;
 struct pool;
 
+/* What a client does with the connection that it has. */
+enum holder_use {
+	USE_ACTIVE,         /* the server works on something for it */
+	USE_IN_TRANSACTION, /* ... is idle, in a transaction */
+	USE_PINNED,         /* ... is idle, and something keeps the connection with its client */
+	USE_SESSION,        /* ... is idle, but pool_mode is session */
+	USE_DELIVERING,     /* the client has not taken all of the answer */
+	N_USES,
+};
+
+/* "active", "idle in transaction", ... */
+const char *holder_use_name(enum holder_use use);
+
+/* Who has a connection. Texts are borrowed until the loop goes on. */
+struct holder {
+	const char *user;
+	const char *application; /* NULL: not known */
+	const char *address;     /* "127.0.0.1:40000" or "unix" */
+	enum holder_use use;
+	usec_t use_since;
+	usec_t transaction_since; /* 0: it is in none */
+	struct statement_text statement;
+};
+
 /* How shards reach each other; the same array for every worker, unchanged once the threads run. */
 struct pools_peer {
 	struct mailbox *mailbox;
@@ -42,9 +66,8 @@ struct pools_host {
 	const struct config *config; /* until pools_reload() */
 	unsigned shard, n_shards;
 	struct proto_worker *(*proto_worker)(void *arg, const struct protocol *protocol);
-	/* Says who it is that has a connection (server->holder), in words for other clients: user,
-	 * application and address. NULL: nobody can say. */
-	void (*describe_holder)(const void *holder, char *ret_text, size_t size);
+	/* Says who it is that has a connection (server->holder). NULL: nobody can say. */
+	void (*describe_holder)(const void *holder, struct holder *ret_holder);
 	void *arg;
 };
 

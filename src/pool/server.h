@@ -55,6 +55,3 @@ struct server {
 };
 
 const char *server_state_name(enum server_state state);
-
-/* What its holder does with it: "running", "idle in transaction", "pinned", "idle". */
-const char *server_use_name(const struct server *server);

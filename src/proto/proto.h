@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "config/config.h"
 #include "net/intake.h"
@@ -23,6 +24,7 @@
 #include "proto/reason.h"
 #include "proto/result.h"
 #include "util/check.h"
+#include "util/clock.h"
 
 struct protocol;
 struct proto_worker;
@@ -90,6 +92,23 @@ struct front {
 	enum reason instead; /* why weir has its statement cancelled; 0: the client's own wish */
 };
 
+/* What a client has run last on a server connection, for those who ask who holds it. It is written
+ * with every statement, so it is the first bytes as they came, or only which prepared statement it
+ * was; made readable when somebody asks (front_statement()). */
+#define STATEMENT_NOTE_SIZE 240
+struct statement_note {
+	uint32_t prepared; /* a prepared statement's id, in the protocol's own terms; 0: `text` */
+	uint32_t len;      /* of the whole statement, of which `text` has the beginning */
+	char text[STATEMENT_NOTE_SIZE];
+};
+
+/* SQL as its client sent it, borrowed: any bytes. */
+struct statement_text {
+	const char *text; /* NULL: not known */
+	size_t len;
+	bool goes_on; /* that is only its beginning */
+};
+
 /* The part of a server connection that every protocol has. Embedded first in the protocol's own. */
 struct back {
 	const struct protocol *protocol;
@@ -101,12 +120,40 @@ struct back {
 	bool failed;         /* ... and that transaction can only be rolled back */
 	bool mid_message;    /* towards the client: a message was forwarded in part */
 	const char *pin; /* why it must stay with its client although at rest; NULL: it need not */
-	bool dirty;      /* needs a reset before another client may have it */
+	usec_t pin_since;
+	const char *pin_statement; /* what has caused it, shortened; "": not known */
+	bool dirty;                /* needs a reset before another client may have it */
 	bool has_last_words;
 	struct refusal last_words; /* the server's own farewell, if it said one */
 	/* What was seen since the numbers were last taken (see pool/stats.h). */
 	uint64_t n_queries, n_transactions, n_client_parses, n_server_parses, n_binds;
+	struct statement_note last_statement; /* its holder's; the session empties it */
 };
+
+static inline void note_statement(struct statement_note *note, const char *text, size_t len)
+{
+	note->prepared = 0;
+	note->len = (uint32_t)len;
+	memcpy(note->text, text, len < sizeof(note->text) ? len : sizeof(note->text));
+}
+
+static inline void note_nothing(struct statement_note *note)
+{
+	note->prepared = note->len = 0;
+}
+
+/* The text of a note that is not of a prepared statement. */
+static inline struct statement_text note_text(const struct statement_note *note)
+{
+	bool goes_on = note->len > sizeof(note->text);
+
+	return (struct statement_text){.text = note->len ? note->text : NULL,
+		.len = goes_on ? sizeof(note->text) : note->len,
+		.goes_on = goes_on};
+}
+
+/* Statements are shown in one line, shortened to fewer bytes than this. */
+#define STATEMENT_SHOWN_SIZE 200
 
 /* A freshly opened server connection on its way from a dialler thread to a worker. */
 struct dialled {
@@ -205,6 +252,11 @@ struct protocol {
 	/* The session's settings by name ("application_name"), for SHOW CLIENTS, or NULL. */
 	const char *(*front_setting)(const struct front *front, const char *name);
 	size_t (*front_n_statements)(const struct front *front);
+
+	/* What the client has run last on `back`, which it holds; or, where that is NULL, what its
+	 * unused input `waiting` begins with. Borrowed until either goes on. */
+	struct statement_text (*front_statement)(
+		const struct front *front, const struct back *back, struct input waiting);
 
 	/* --- the server's half --- */
 

@@ -37,6 +37,7 @@ static void take(struct session *s, struct server *server)
 {
 	s->server = server;
 	server->holder = s;
+	note_nothing(&server->back->last_statement);
 	stream_set_owner(&server->stream, server_readable, server_drained, s);
 	session_move(s, SESSION_ACTIVE);
 }

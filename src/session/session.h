@@ -129,15 +129,18 @@ struct session_info {
 	const char *user, *database;  /* NULL while unknown */
 	const char *application_name; /* NULL: unknown */
 	const char *state;            /* "active", "idle", "waiting", "login" */
-	const char *pin; /* why it keeps its server connection while idle; NULL: it does not */
+	enum holder_use use;          /* what it does with its server connection, if it has one */
+	usec_t use_since;
+	usec_t transaction_since;        /* 0: it is in none */
+	struct statement_text statement; /* that it runs, has run last there, or waits with */
 	char address[ADDRESS_TEXT_SIZE]; /* "127.0.0.1" or "unix" */
 	int port;
 	char local_address[ADDRESS_TEXT_SIZE];
 	int local_port;
 	usec_t connected_wall, request_wall; /* when it came; when its last request began */
 	usec_t waiting;                      /* for how long it has been waiting; 0: it is not */
+	const char *pool_user;               /* of the pool it uses; NULL: none yet */
 	bool console;
-	bool in_transaction;
 	size_t n_statements;
 	const struct server *server; /* what it holds; NULL: nothing */
 };
@@ -152,8 +155,7 @@ size_t session_size(void);
 size_t sessions_count(const struct sessions *sessions);
 size_t sessions_count_logins(const struct sessions *sessions);
 
-/* Who a client is, in one line that other clients may read: user, application, address. */
-void session_print(const struct session *session, char *ret_text, size_t size);
-
-/* The information about the holder of a lent server connection (server->holder). */
+/* The information about the holder of a lent server connection (server->holder): all of it, or what
+ * the pool wants to know. */
 void session_describe(const struct session *session, struct session_info *ret_info);
+void session_describe_holder(const struct session *session, struct holder *ret_holder);

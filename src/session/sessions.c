@@ -201,6 +201,51 @@ static const char *state_name(const struct session *s)
 	return "idle";
 }
 
+static enum holder_use use_of(const struct session *s)
+{
+	const struct back *back = s->server->back;
+
+	if (!back->at_rest)
+		return USE_ACTIVE;
+	if (back->in_transaction)
+		return USE_IN_TRANSACTION;
+	if (back->pin)
+		return USE_PINNED;
+	return s->session_mode ? USE_SESSION : USE_DELIVERING;
+}
+
+void session_describe_holder(const struct session *s, struct holder *ret_holder)
+{
+	const struct protocol *protocol = s->front->protocol;
+	struct input none = {0};
+
+	CHECK(s->server);
+	*ret_holder = (struct holder){.user = s->front->user,
+		.application = protocol->front_setting(s->front, "application_name"),
+		.address = s->peer_text,
+		.use = use_of(s),
+		.use_since = s->request_open ? s->request_since : s->state_since,
+		.transaction_since = s->transaction_since,
+		.statement = protocol->front_statement(s->front, s->server->back, none)};
+}
+
+/* What it runs or has run, or waits with. */
+static void describe_work(const struct session *s, struct session_info *info)
+{
+	struct input kept = {.data = s->kept.data, .len = s->kept.len};
+	struct holder holder;
+
+	if (s->server) {
+		session_describe_holder(s, &holder);
+		info->use = holder.use;
+		info->use_since = holder.use_since;
+		info->transaction_since = holder.transaction_since;
+		info->statement = holder.statement;
+	} else if (s->state == SESSION_WAITING) {
+		info->statement = s->front->protocol->front_statement(s->front, NULL, kept);
+	}
+}
+
 void session_describe(const struct session *s, struct session_info *ret_info)
 {
 	struct sockaddr_storage local = {0};
@@ -213,31 +258,21 @@ void session_describe(const struct session *s, struct session_info *ret_info)
 		.database = s->front->database,
 		.application_name = s->front->protocol->front_setting(s->front, "application_name"),
 		.state = state_name(s),
-		.pin = s->server ? s->server->back->pin : NULL,
 		.connected_wall = s->connected_wall,
 		.request_wall = s->request_since ? clock_wall_usec() - (now - s->request_since)
 						 : s->connected_wall,
 		.waiting = s->state == SESSION_WAITING ? now - s->waiter.since : 0,
+		.pool_user = s->pool ? pool_user_name(s->pool) : NULL,
 		.console = s->state == SESSION_CONSOLE,
-		.in_transaction = s->server && s->server->back->in_transaction,
 		.n_statements = s->front->protocol->front_n_statements(s->front),
 		.server = s->server};
+	describe_work(s, ret_info);
 	address_split(s->peer_text, ret_info->address, &ret_info->port);
 	if (getsockname(s->stream.fd, (struct sockaddr *)&local, &len) == 0)
 		address_print(&local, text);
 	else
 		text_copy(text, sizeof(text), "");
 	address_split(text, ret_info->local_address, &ret_info->local_port);
-}
-
-void session_print(const struct session *s, char *ret_text, size_t size)
-{
-	const char *application = s->front->protocol->front_setting(s->front, "application_name");
-	char user[64], escaped[64];
-
-	snprintf(ret_text, size, "user \"%s\" application \"%s\" at %s",
-		log_escape(s->front->user, user, sizeof(user)),
-		log_escape(application, escaped, sizeof(escaped)), s->peer_text);
 }
 
 void sessions_each(struct sessions *sessions, session_fn fn, void *arg)

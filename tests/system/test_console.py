@@ -24,8 +24,7 @@ AVERAGES = [name.replace("received", "recv") for name in COUNTERS]
 PEERS = ("type:t user:t database:t replication:t state:t addr:t port:i local_addr:t local_port:i connect_time:t "
          "request_time:t wait:i wait_us:i close_needed:i ptr:t link:t remote_pid:i tls:t application_name:t "
          "prepared_statements:i id:i")
-HOLDERS = ("database:t user:t state:t age_us:q pin:t client_id:i client_addr:t application_name:t "
-           "server_pid:i")
+WHO = "database:t user:t application_name:t addr:t port:i "
 TOPICS = {
     "pools": "database:t user:t cl_active:i cl_waiting:i cl_active_cancel_req:i cl_waiting_cancel_req:i sv_active:i "
              "sv_active_cancel:i sv_being_canceled:i sv_idle:i sv_used:i sv_tested:i sv_login:i maxwait:i maxwait_us:i "
@@ -51,9 +50,9 @@ TOPICS = {
     "version": "version:t",
     "state": "key:t value:t",
     "mem": "name:t size:i used:i free:i memtotal:i",
-    "holders": HOLDERS,
-    "pins": HOLDERS,
-    "waiters": "database:t user:t wait_us:q client_id:i client_addr:t application_name:t",
+    "holders": WHO + "state:t pin:t age_us:q transaction_us:q state_us:q statement:t server_pid:i client_id:i server_id:i",
+    "pins": WHO + "state:t pin:t since:t age_us:q statement:t server_pid:i client_id:i server_id:i",
+    "waiters": WHO + "wait_us:q place:i statement:t client_id:i",
 }
 LISTS = ("databases users peers pools peer_pools free_clients used_clients login_clients free_servers used_servers "
          "dns_names dns_zones dns_queries dns_pending").split()

@@ -114,6 +114,10 @@ void my_back_update(struct my_back *back)
 		back->forwarding > 0 || (back->n_expected && back->follow.is_continuation &&
 						back->expected[0].kind == MY_EXPECT_CLIENT);
 	back->base.pin = pin ? pin_names[pin->kind] : NULL;
+	if (pin) {
+		back->base.pin_since = pin->since;
+		back->base.pin_statement = pin->statement;
+	}
 	back->base.dirty = back->tainted || my_pins_dirty(back);
 }
 
@@ -364,7 +368,7 @@ static enum back_verdict handle_eof(struct answer *a)
 	}
 	/* A SELECT whose function has set something; what, is not told in this packet. */
 	back->status &= (uint16_t)~MY_STATUS_STATE_CHANGED;
-	my_pin_add(back, MY_PIN_STATE, NULL);
+	my_pin_add(a->front, back, MY_PIN_STATE, NULL);
 	keep_prepare_answer(a, MY_HEADER + a->h.len);
 	at = output_space(a->to_client, MY_HEADER + a->h.len);
 	if (at) {

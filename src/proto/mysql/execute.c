@@ -575,6 +575,7 @@ struct my_step my_stmt_execute(struct my_pass *p)
 	if (p->back->n_expected == 1)
 		p->back->follow.wants_cursor = wants_cursor;
 	front->running = cs;
+	p->back->base.last_statement.prepared = cs->id;
 	p->back->base.n_binds++;
 	return MY_STEP_ON;
 }
@@ -605,7 +606,8 @@ struct my_step my_stmt_long_data(struct my_pass *p)
 	if (!ensure_prepared(p, cs->statement, &id, &step))
 		return step;
 	id_text(cs, name);
-	my_pin_add(p->back, MY_PIN_LONG_DATA, name);
+	p->back->base.last_statement.prepared = cs->id;
+	my_pin_add(p->front, p->back, MY_PIN_LONG_DATA, name);
 	cs->long_data = true;
 	send_kept_data(p, cs, id);
 	forward_with_id(p, id, LONG_DATA_HEAD);
@@ -706,6 +708,17 @@ void my_stmt_done(struct my_front *front, struct my_back *back, const struct fol
 	if (f->cursor_open) {
 		id_text(cs, name);
 		cs->cursor = true;
-		my_pin_add(back, MY_PIN_CURSOR, name);
+		my_pin_add(front, back, MY_PIN_CURSOR, name);
 	}
+}
+
+struct statement_text my_stmt_text(const struct my_front *front, uint32_t id)
+{
+	const struct my_client_statement *cs = find(front, id);
+	struct statement_text text = {0};
+	const char *sql_mode;
+
+	if (cs)
+		text.text = read_key(cs->statement->body, cs->statement->len, &sql_mode, &text.len);
+	return text;
 }

@@ -262,6 +262,7 @@ static struct my_step query_in_parts(struct my_pass *p)
 	struct my_step step = my_need_server(p);
 	if (step.stop)
 		return step;
+	note_statement(&p->back->base.last_statement, text_of(p), text_there(p));
 	my_forward_from(p, 0);
 	my_expect_answer(p, SHAPE_RESULTS);
 	return MY_STEP_ON;
@@ -284,9 +285,12 @@ static struct my_step handle_query(struct my_pass *p)
 		return step;
 	}
 	front->worker->scanned = front;
+	const char *text = text_of(p);
 	step = forward(p, SHAPE_RESULTS);
-	if (!step.stop)
-		front->worker->scanned = NULL;
+	if (step.stop)
+		return step;
+	front->worker->scanned = NULL;
+	note_statement(&p->back->base.last_statement, text, p->h.len - 1);
 	return step;
 }
 
@@ -559,14 +563,18 @@ static bool tell_lost(struct my_pass *p, struct my_step *ret_step)
 static struct my_step overlap(struct my_pass *p, uint8_t command)
 {
 	struct my_front *front = p->front;
-	char text[120] = "", quoted[128];
+	struct statement_text last = {0}, next = my_waiting_statement(front, *p->in);
+	char last_text[100], next_text[100], quoted[128], next_quoted[128];
 
-	if (p->h.len > 1 && p->in->len > MY_HEADER + 1)
-		snprintf(text, sizeof(text), "%.*s", (int)least(text_there(p), 100), text_of(p));
-	log_warning("client=%u event=overlap command=%u next=%u text=\"%s\" detail=\"a new command "
-		    "before the answer to the last one: closed\"",
+	if (p->back)
+		last = my_last_statement(front, p->back);
+	text_shorten(last_text, sizeof(last_text), last.text, last.len, last.goes_on);
+	text_shorten(next_text, sizeof(next_text), next.text, next.len, next.goes_on);
+	log_warning("client=%u event=overlap command=%u next=%u last_text=\"%s\" text=\"%s\" "
+		    "detail=\"a new command before the answer to the last one: closed\"",
 		front->base.key.id, front->command, command,
-		log_escape(text, quoted, sizeof(quoted)));
+		log_escape(last_text, quoted, sizeof(quoted)),
+		log_escape(next_text, next_quoted, sizeof(next_quoted)));
 	front->base.reason = REASON_PROTOCOL_VIOLATION;
 	front->phase = MY_PHASE_ENDED;
 	return MY_STEP_STOP(FRONT_CLOSE);

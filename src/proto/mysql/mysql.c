@@ -261,6 +261,16 @@ static size_t front_n_statements(const struct front *base)
 	return container_of(base, const struct my_front, base)->statements.n_items;
 }
 
+static struct statement_text front_statement(
+	const struct front *base, const struct back *back, struct input waiting)
+{
+	const struct my_front *front = container_of(base, const struct my_front, base);
+
+	if (!back)
+		return my_waiting_statement(front, waiting);
+	return my_last_statement(front, container_of(back, const struct my_back, base));
+}
+
 /* --- the server's half --- */
 
 /* Clients are greeted with what servers say they are; when a server changes, so does that. */
@@ -464,6 +474,7 @@ const struct protocol mysql_protocol = {
 	.front_server_lost = front_server_lost,
 	.front_setting = front_setting,
 	.front_n_statements = front_n_statements,
+	.front_statement = front_statement,
 	.back_new = back_new,
 	.back_free = back_free,
 	.back_n_statements = back_n_statements,

@@ -153,6 +153,8 @@ enum my_pin_kind {
 struct my_pin {
 	struct list link;
 	enum my_pin_kind kind;
+	usec_t since;
+	const char *statement; /* that has caused it, shortened; behind `name` */
 	char name[];
 };
 
@@ -307,6 +309,13 @@ void my_stmt_learn(struct statement *statement, struct buf *answer);
 /* An execution failed: what was said about the statement may not be true any more. */
 void my_stmt_unlearn(struct statement *statement);
 
+/* The text of the client's prepared statement of that id, if there is one. */
+struct statement_text my_stmt_text(const struct my_front *front, uint32_t id);
+
+/* --- last.c: what is shown of a client's statements --- */
+struct statement_text my_last_statement(const struct my_front *front, const struct my_back *back);
+struct statement_text my_waiting_statement(const struct my_front *front, struct input in);
+
 /* --- local.c: what weir answers itself --- */
 
 /* Answers the statement if it can be without a server; true: it was. */
@@ -366,7 +375,8 @@ void my_track_filter(const struct my_ok *ok, struct buf *b);
 
 /* The client's command is over: `ok` unless it ended with an error. */
 void my_effects_apply(struct my_front *front, struct my_back *back, bool ok);
-void my_pin_add(struct my_back *back, enum my_pin_kind kind, const char *name);
+void my_pin_add(const struct my_front *front, struct my_back *back, enum my_pin_kind kind,
+	const char *name);
 void my_pin_end(struct my_back *back, enum my_pin_kind kind, const char *name);
 void my_pins_clear(struct my_back *back);
 

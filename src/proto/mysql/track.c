@@ -140,8 +140,12 @@ static bool has_many(const struct my_back *back)
 	return n >= PINS_MAX;
 }
 
-void my_pin_add(struct my_back *back, enum my_pin_kind kind, const char *name)
+void my_pin_add(
+	const struct my_front *front, struct my_back *back, enum my_pin_kind kind, const char *name)
 {
+	struct statement_text cause = {0};
+	char statement[STATEMENT_SHOWN_SIZE];
+
 	/* One that nothing but a reset ends stands for all that are too many. */
 	if (has_many(back)) {
 		kind = MY_PIN_SETTINGS;
@@ -151,14 +155,19 @@ void my_pin_add(struct my_back *back, enum my_pin_kind kind, const char *name)
 	/* A lock may be taken twice, and is then held until it is given up twice. */
 	if (kind != MY_PIN_LOCK && pin_find(back, kind, name ? name : ""))
 		return;
-	struct my_pin *pin = malloc(sizeof(*pin) + size);
+	if (front)
+		cause = my_last_statement(front, back);
+	text_shorten(statement, sizeof(statement), cause.text, cause.len, cause.goes_on);
+	struct my_pin *pin = malloc(sizeof(*pin) + size + strlen(statement) + 1);
 	/* Without memory for the reason nobody else meets what it was about. */
 	if (!pin) {
 		back->tainted = true;
 		return;
 	}
 	pin->kind = kind;
+	pin->since = clock_usec();
 	memcpy(pin->name, name ? name : "", size);
+	pin->statement = text_copy(pin->name + size, strlen(statement) + 1, statement);
 	list_append(&back->pins, &pin->link);
 }
 
@@ -206,9 +215,9 @@ static void set_both(
 	struct settings_table *table = back->pool->worker->settings;
 
 	if (!my_settings_set(table, &back->settings, name, value))
-		my_pin_add(back, MY_PIN_SETTINGS, name);
+		my_pin_add(front, back, MY_PIN_SETTINGS, name);
 	if (front && !my_settings_set(table, &front->settings, name, value))
-		my_pin_add(back, MY_PIN_SETTINGS, name);
+		my_pin_add(front, back, MY_PIN_SETTINGS, name);
 }
 
 /* The collation of a connection is not tracked with its character set, nor the other way round. */
@@ -245,7 +254,7 @@ static bool track_variable(
 	if (!read_text(r, name, sizeof(name)))
 		return !r->failed;
 	if (!read_text(r, value, sizeof(value))) {
-		my_pin_add(back, MY_PIN_SETTINGS, name);
+		my_pin_add(front, back, MY_PIN_SETTINGS, name);
 		return !r->failed;
 	}
 	if (text_equal_ci(name, "last_insert_id"))
@@ -319,7 +328,7 @@ bool my_track(struct my_front *front, struct my_back *back, const struct my_ok *
 	/* A procedure has done something that nobody names. */
 	if (tracked.state && !tracked.variable && !tracked.schema && front &&
 		!(front->found & explained) && front->command != MY_COM_RESET_CONNECTION)
-		my_pin_add(back, MY_PIN_STATE, NULL);
+		my_pin_add(front, back, MY_PIN_STATE, NULL);
 	return true;
 }
 
@@ -377,10 +386,10 @@ static void apply_transaction(struct my_front *front, struct my_back *back)
 		my_pin_end(back, MY_PIN_SAVEPOINT, NULL);
 	}
 	if (front->found & SCAN_SET_TRANSACTION)
-		my_pin_add(back, MY_PIN_TRANSACTION, NULL);
+		my_pin_add(front, back, MY_PIN_TRANSACTION, NULL);
 	/* Under autocommit=0 a savepoint does not show as a transaction. */
 	if (front->found & SCAN_SAVEPOINT && !autocommit)
-		my_pin_add(back, MY_PIN_SAVEPOINT, NULL);
+		my_pin_add(front, back, MY_PIN_SAVEPOINT, NULL);
 	back->was_in_transaction = open;
 }
 
@@ -446,8 +455,8 @@ static void apply_begins(struct my_front *front, struct my_back *back)
 
 	for (size_t i = 0; i < ARRAY_LEN(begins); i++) {
 		if (front->found & begins[i].found)
-			my_pin_add(
-				back, begins[i].kind, begins[i].named ? front->found_name : NULL);
+			my_pin_add(front, back, begins[i].kind,
+				begins[i].named ? front->found_name : NULL);
 	}
 }
 
@@ -458,7 +467,7 @@ void my_effects_apply(struct my_front *front, struct my_back *back, bool ok)
 	if (ok) {
 		apply_ends(front, back);
 		if (front->found & SCAN_CALC_FOUND_ROWS)
-			my_pin_add(back, MY_PIN_FOUND_ROWS, NULL);
+			my_pin_add(front, back, MY_PIN_FOUND_ROWS, NULL);
 	}
 	/* A part of it may have been carried out before an error. */
 	apply_begins(front, back);

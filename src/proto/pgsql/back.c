@@ -56,8 +56,11 @@ void back_update(struct pg_back *back)
 	back->base.failed = back->status == 'E';
 	back->base.mid_message = back->forwarding > 0;
 	back->base.pin = pin ? pin_names[pin->kind] : NULL;
-	if (pin)
+	if (pin) {
+		back->base.pin_since = pin->since;
+		back->base.pin_statement = pin->statement;
 		back->base.dirty = true;
+	}
 }
 
 /* --- the row of expectations --- */

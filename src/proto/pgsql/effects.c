@@ -41,17 +41,24 @@ void pins_clear(struct pg_back *back)
 		pin_free(pin);
 }
 
-static void pin_add(struct pg_back *back, enum pin_kind kind, const char *name)
+static void pin_add(
+	struct pg_front *front, struct pg_back *back, enum pin_kind kind, const char *name)
 {
+	struct statement_text cause = last_statement(front, back);
+	char statement[STATEMENT_SHOWN_SIZE];
 	size_t size = strlen(name ? name : "") + 1;
-	struct pin *pin = malloc(sizeof(*pin) + size);
+
+	text_shorten(statement, sizeof(statement), cause.text, cause.len, cause.goes_on);
+	struct pin *pin = malloc(sizeof(*pin) + size + strlen(statement) + 1);
 
 	/* Without memory for the reason the connection is at least not given to anyone else. */
 	back->base.dirty = true;
 	if (!pin)
 		return;
 	pin->kind = kind;
+	pin->since = clock_usec();
 	memcpy(pin->name, name ? name : "", size);
+	pin->statement = text_copy(pin->name + size, strlen(statement) + 1, statement);
 	list_append(&back->pins, &pin->link);
 }
 
@@ -87,7 +94,7 @@ static void set_extra(struct pg_front *front, struct pg_back *back, const char *
 			 : settings_with(table, front->settings.extra, name, (char *)b.data, &list);
 	buf_clear(&b);
 	if (r != 0) {
-		pin_add(back, PIN_SETTINGS, name);
+		pin_add(front, back, PIN_SETTINGS, name);
 		return;
 	}
 	settings_replace(&front->settings.extra, list);
@@ -149,7 +156,7 @@ static void set_config(struct pg_front *front, struct pg_back *back, const struc
 	if (effect->name && value)
 		set_extra(front, back, effect->name, '\'', value);
 	else
-		pin_add(back, PIN_SETTINGS, effect->name);
+		pin_add(front, back, PIN_SETTINGS, effect->name);
 }
 
 static void deallocate(struct pg_front *front, struct pg_back *back, const char *name)
@@ -186,7 +193,7 @@ static void apply(struct pg_front *front, struct pg_back *back, const struct eff
 		set_config(front, back, effect);
 		break;
 	case EFFECT_SESSION_AUTHORIZATION:
-		pin_add(back, PIN_AUTHORIZATION, NULL);
+		pin_add(front, back, PIN_AUTHORIZATION, NULL);
 		break;
 	case EFFECT_DISCARD_ALL:
 		discard_all(front, back);
@@ -195,7 +202,7 @@ static void apply(struct pg_front *front, struct pg_back *back, const struct eff
 		pin_end(back, PIN_TEMP, NULL);
 		break;
 	case EFFECT_PREPARE:
-		pin_add(back, PIN_PREPARE, effect->name);
+		pin_add(front, back, PIN_PREPARE, effect->name);
 		break;
 	case EFFECT_DEALLOCATE:
 		deallocate(front, back, effect->name);
@@ -204,7 +211,7 @@ static void apply(struct pg_front *front, struct pg_back *back, const struct eff
 		deallocate_all(front, back);
 		break;
 	case EFFECT_LISTEN:
-		pin_add(back, PIN_LISTEN, effect->name);
+		pin_add(front, back, PIN_LISTEN, effect->name);
 		break;
 	case EFFECT_UNLISTEN:
 		pin_end(back, PIN_LISTEN, effect->name);
@@ -213,10 +220,10 @@ static void apply(struct pg_front *front, struct pg_back *back, const struct eff
 		pin_end(back, PIN_LISTEN, NULL);
 		break;
 	case EFFECT_TEMP:
-		pin_add(back, PIN_TEMP, NULL);
+		pin_add(front, back, PIN_TEMP, NULL);
 		break;
 	case EFFECT_HOLD_CURSOR:
-		pin_add(back, PIN_CURSOR, effect->name);
+		pin_add(front, back, PIN_CURSOR, effect->name);
 		break;
 	case EFFECT_CLOSE:
 		pin_end(back, PIN_CURSOR, effect->name);
@@ -225,18 +232,18 @@ static void apply(struct pg_front *front, struct pg_back *back, const struct eff
 		pin_end(back, PIN_CURSOR, NULL);
 		break;
 	case EFFECT_ADVISORY_LOCK:
-		pin_add(back, PIN_LOCK, NULL);
+		pin_add(front, back, PIN_LOCK, NULL);
 		break;
 	case EFFECT_ADVISORY_UNLOCK_ALL:
 		pin_end(back, PIN_LOCK, NULL);
 		break;
 	case EFFECT_LOAD:
-		pin_add(back, PIN_LOAD, NULL);
+		pin_add(front, back, PIN_LOAD, NULL);
 		break;
 	case EFFECT_ROLLBACK_TO:
 		/* Which of the settings since the savepoint are left cannot be told. */
 		if (front->settings.extra != front->settings.extra_before)
-			pin_add(back, PIN_SETTINGS, NULL);
+			pin_add(front, back, PIN_SETTINGS, NULL);
 		break;
 	case EFFECT_ADVISORY_UNLOCK:
 		/* Of how many locks that was the last one only the server knows: back.c asks. */
@@ -279,7 +286,7 @@ void effects_command(struct pg_front *front, struct pg_back *back, const char *t
 		to_savepoint |= scan->effects[i].kind == EFFECT_ROLLBACK_TO;
 	}
 	if (scan && scan->overflow)
-		pin_add(back, PIN_SETTINGS, NULL);
+		pin_add(front, back, PIN_SETTINGS, NULL);
 	/* Whether something temporary is left, too. */
 	if (text_starts_with(tag, "DROP "))
 		back->asks_pins |= 1u << PIN_TEMP;

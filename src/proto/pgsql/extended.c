@@ -161,6 +161,8 @@ static struct step parse_unnamed(struct pass *p)
 	size_t total = p->h.total;
 
 	extended_forget_unnamed(front);
+	note_statement(&p->back->base.last_statement, (const char *)p->in->data + PG_HEADER + 1,
+		least(p->in->len, total) - PG_HEADER - 1);
 	front->unnamed_number = ++front->worker->next_unnamed;
 	p->back->unnamed_number = front->unnamed_number;
 	if (pass_is_whole(p)) {
@@ -271,6 +273,9 @@ static bool ensure_unnamed(struct pass *p)
 		/* Not by reference: another Parse may take its place before this one is sent. */
 		output_copy(p->to_server, front->unnamed, front->unnamed_len);
 		pass_push(p, (struct expectation){.kind = EXPECT_PARSE, .own = true});
+		note_statement(&back->base.last_statement,
+			(const char *)front->unnamed + PG_HEADER + 1,
+			front->unnamed_len - PG_HEADER - 1);
 		back->unnamed_number = front->unnamed_number;
 		back->base.n_server_parses++;
 		return true;
@@ -357,6 +362,19 @@ static const char *server_name(struct pass *p, const char *name, struct client_s
 	return strncmp(name, STATEMENT_PREFIX, strlen(STATEMENT_PREFIX)) == 0 ? "unknown" : name;
 }
 
+/* Which statement is run, for those who ask. In session mode the client's statements are not known
+ * here. */
+static void note_named(
+	struct pass *p, const struct client_statement *cs, const char *name, size_t name_len)
+{
+	struct statement_note *note = &p->back->base.last_statement;
+
+	if (cs)
+		note->prepared = 1;
+	else
+		note_statement(note, name, name_len);
+}
+
 struct step extended_bind(struct pass *p)
 {
 	struct reader r;
@@ -383,6 +401,8 @@ struct step extended_bind(struct pass *p)
 		return pass_out_of_memory(p);
 	if (!name_len || !p->front->session_mode)
 		remember_bound(p, cs ? cs->statement : NULL, r);
+	if (name_len)
+		note_named(p, cs, name, name_len);
 	if (!name_len || p->front->session_mode) {
 		pass_push(p, (struct expectation){.kind = EXPECT_BIND});
 		pass_forward_from(p, 0);

@@ -187,8 +187,10 @@ static struct step handle_query(struct pass *p)
 	if (!pass_is_whole(p) && front->statements.n_items && p->h.total <= LOOK_MAX)
 		return STEP_STOP(FRONT_MORE);
 	extended_forget_unnamed(front);
+	const char *sql = (const char *)p->in->data + PG_HEADER;
+	note_statement(
+		&p->back->base.last_statement, sql, least(p->in->len, p->h.total) - PG_HEADER);
 	if (pass_is_whole(p)) {
-		const char *sql = (const char *)p->in->data + PG_HEADER;
 		if (!effects_scan(&front->worker->scan, sql, strnlen(sql, p->h.total - PG_HEADER),
 			    &effects))
 			return pass_out_of_memory(p);

@@ -183,6 +183,16 @@ static size_t front_n_statements(const struct front *base)
 	return container_of(base, const struct pg_front, base)->statements.n_items;
 }
 
+static struct statement_text front_statement(
+	const struct front *base, const struct back *back, struct input waiting)
+{
+	const struct pg_front *front = container_of(base, const struct pg_front, base);
+
+	if (!back)
+		return waiting_statement(front, waiting);
+	return last_statement(front, container_of(back, const struct pg_back, base));
+}
+
 /* --- the server's half --- */
 
 static const struct settings *read_pairs(struct settings_table *table, const struct buf *pairs)
@@ -462,6 +472,7 @@ const struct protocol pgsql_protocol = {
 	.front_server_lost = front_server_lost,
 	.front_setting = front_setting,
 	.front_n_statements = front_n_statements,
+	.front_statement = front_statement,
 	.back_new = back_new,
 	.back_free = back_free,
 	.back_n_statements = back_n_statements,

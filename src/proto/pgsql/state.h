@@ -133,6 +133,8 @@ enum pin_kind {
 struct pin {
 	struct list link;
 	enum pin_kind kind;
+	usec_t since;
+	const char *statement; /* that has caused it, shortened; behind `name` */
 	char name[];
 };
 
@@ -266,6 +268,10 @@ void pin_end(struct pg_back *back, enum pin_kind kind, const char *name);
 
 /* All pins end. */
 void pins_clear(struct pg_back *back);
+
+/* --- last.c: what is shown of a client's statements --- */
+struct statement_text last_statement(const struct pg_front *front, const struct pg_back *back);
+struct statement_text waiting_statement(const struct pg_front *front, struct input in);
 
 /* --- console.c --- */
 enum front_verdict pg_console_from_client(

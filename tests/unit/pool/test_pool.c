@@ -203,7 +203,8 @@ static void pool_timeout_says_who_holds_the_pool(void **state)
 	assert_string_equal(client_error('d'),
 		"weir: no free connection within pool_timeout: pool shop/app full (3/3) for 2.0 s; "
 		"1 idle in transaction, 1 running, 1 pinned, 0 wait; "
-		"oldest holder: client a, idle in transaction, for 5.0 s");
+		"oldest holder: user \"a\" application \"test\" at unix, idle in transaction, for "
+		"5.0 s");
 	client_leave('a');
 	client_finish('b');
 	client('b')->server->back->pin = "listen";
@@ -211,8 +212,8 @@ static void pool_timeout_says_who_holds_the_pool(void **state)
 	client_ask('e');
 	client_ask_at('d', 0, SECONDS(1));
 	world_pass(SECONDS(1));
-	assert_non_null(
-		strstr(client_error('d'), "oldest holder: client b, pinned (listen), for 4.0 s"));
+	assert_non_null(strstr(client_error('d'), "oldest holder: user \"b\" application \"test\" "
+						  "at unix, pinned (listen), for 4.0 s"));
 	world_end();
 }
 

@@ -124,9 +124,23 @@ static struct proto_worker *no_proto_worker(void *arg, const struct protocol *pr
 	return NULL;
 }
 
-static void describe_holder(const void *holder, char *ret_text, size_t size)
+static void describe_holder(const void *holder, struct holder *ret_holder)
 {
-	snprintf(ret_text, size, "client %c", ((const struct client *)holder)->name);
+	const struct client *c = holder;
+	const struct back *back = c->server->back;
+	static char names[SHARDS_MAX][2];
+	char *name = names[c->pool->owner->host.shard];
+
+	name[0] = c->name;
+	*ret_holder = (struct holder){.user = name,
+		.application = "test",
+		.address = "unix",
+		.use = !back->at_rest         ? USE_ACTIVE
+		       : back->in_transaction ? USE_IN_TRANSACTION
+		       : back->pin            ? USE_PINNED
+					      : USE_DELIVERING,
+		.use_since = c->server->lent_since,
+		.statement = {.text = "select 1", .len = 8}};
 }
 
 static struct pools_peer shard_peers[SHARDS_MAX];

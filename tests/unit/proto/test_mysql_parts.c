@@ -176,7 +176,7 @@ static void pins_do_not_grow_without_limit(void **state)
 	list_init(&back.pins);
 	for (int i = 0; i < 10000; i++) {
 		snprintf(name, sizeof(name), "%d", i);
-		my_pin_add(&back, i % 2 ? MY_PIN_LOCK : MY_PIN_TEMPORARY, name);
+		my_pin_add(NULL, &back, i % 2 ? MY_PIN_LOCK : MY_PIN_TEMPORARY, name);
 	}
 	list_for_each (link, &back.pins)
 		n++;

@@ -427,6 +427,41 @@ static void random_numbers_stay_below_their_limit(void **state)
 	assert_int_equal(random_below(1), 0);
 }
 
+static void assert_shortened(
+	size_t size, const char *from, size_t len, bool goes_on, const char *to)
+{
+	char text[64];
+
+	memset(text, '#', sizeof(text));
+	text_shorten(text, size, from, len, goes_on);
+	assert_string_equal(text, to);
+	assert_true(strlen(to) < size);
+	assert_int_equal(text[size], '#');
+}
+
+#define SHORTENED(size, from, to) assert_shortened(size, from, sizeof(from) - 1, false, to)
+
+static void texts_are_shortened_to_one_line(void **state)
+{
+	SHORTENED(20, "", "");
+	SHORTENED(20, "select 1", "select 1");
+	SHORTENED(20, "  select\t\n 1\r\n", "select 1");
+	SHORTENED(9, "select 1", "select 1");
+	SHORTENED(8, "select 1", "sele...");
+	SHORTENED(20, "select 1\0\0\1", "select 1");
+	assert_shortened(20, "select 1", 8, true, "select 1...");
+	assert_shortened(9, "select 1", 8, true, "selec...");
+	assert_shortened(4, "select 1", 8, true, "...");
+	/* Nothing that a terminal would obey, and nothing that is no UTF-8. */
+	SHORTENED(30, "a\33[2Jb\177c\302\233d", "a [2Jb c d");
+	SHORTENED(30, "\303\244 \342\202\254 \360\237\230\200",
+		"\303\244 \342\202\254 \360\237\230\200");
+	SHORTENED(30, "\377\300\200\355\240\200\360\200\200\200\303", "???????????");
+	/* Never half a character. */
+	SHORTENED(8, "\303\244\303\244\303\244\303\244", "\303\244\303\244...");
+	SHORTENED(7, "\303\244\303\244\303\244\303\244", "\303\244...");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -455,6 +490,7 @@ int main(void)
 		cmocka_unit_test(log_lines_of_one_kind_have_a_limit),
 		cmocka_unit_test(levels_say_what_is_logged),
 		cmocka_unit_test(copies_are_cut_and_terminated),
+		cmocka_unit_test(texts_are_shortened_to_one_line),
 		cmocka_unit_test(secrets_compare_whole),
 		cmocka_unit_test(random_numbers_stay_below_their_limit),
 	};
