@@ -109,8 +109,9 @@ const struct option_row options[] = {
 	POOL(INT, prepared_statements, "200", 1, 10000, false,
 		"greatest number of prepared statements kept on one server connection", NULL),
 	POOL(DURATION, connect_timeout, "5s", 100 * USEC_PER_MSEC, DAY, false,
-		"longest time to open a server connection",
-		"Clients wait as long for a server that is down."),
+		"longest time to open a server connection, at each of the server's addresses",
+		"A server that is down is tried again and again; clients wait for it for up to "
+		"pool_timeout."),
 	POOL(DURATION, query_timeout, "0", 0, YEAR, true,
 		"a statement that takes longer is cancelled on the server; 0: none", NULL),
 	POOL(DURATION, transaction_timeout, "0", 0, YEAR, true,

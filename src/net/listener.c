@@ -15,6 +15,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "net/keepalive.h"
 #include "util/log.h"
 #include "util/text.h"
 
@@ -54,10 +55,8 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
 			accept4(fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (client >= 0) {
 			int on = 1;
-			if (peer.ss_family != AF_UNIX) {
+			if (peer.ss_family != AF_UNIX)
 				setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-				setsockopt(client, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-			}
 			l->plan.fn(l->plan.arg, client, &peer, len);
 			continue;
 		}
@@ -84,6 +83,8 @@ int listener_adopt(
 	l->begun = !plan->beside;
 	timer_init(&l->pause, loop, resume, l);
 	evutil_make_socket_nonblocking(fd);
+	/* What is accepted inherits it. */
+	keepalive_enable(fd);
 	event_assign(&l->event, loop_event_base(loop), fd, EV_READ | EV_PERSIST, on_accept, l);
 	if (l->begun && event_add(&l->event, NULL) < 0) {
 		free(l);

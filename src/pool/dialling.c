@@ -174,18 +174,17 @@ bool pool_fails_fast(const struct pool *pool, usec_t now)
 	return trouble->any && trouble->alone && trouble->final && now < trouble->until;
 }
 
-/* A server that restarts costs nobody an error who has the patience of connect_timeout. */
+/* A server that restarts costs nobody an error who has the patience of pool_timeout; but nobody
+ * waits for a password to become right. */
 static usec_t hopeless_at(
 	const struct pool *pool, const struct waiter *w, usec_t now, struct refusal *ret_refusal)
 {
 	*ret_refusal = pool->trouble.refusal;
-	if (pool_fails_fast(pool, now))
-		return now;
-	return clock_deadline(w->since, pool->limits.connect_timeout);
+	return now;
 }
 
 void pool_refuse_hopeless(struct pool *pool, usec_t now)
 {
-	if (pool->trouble.any && pool->trouble.alone && !pool_n_alive(pool))
+	if (pool_fails_fast(pool, now) && !pool_n_alive(pool))
 		pool_refuse(pool, now, hopeless_at);
 }

@@ -3,6 +3,9 @@
  * were unused for too long or are too old, tests, clean-ups and goodbyes that take too long. One
  * timer for all of it, armed for the earliest.
  */
+#include <errno.h>
+#include <sys/socket.h>
+
 #include "pool/internal.h"
 #include "util/log.h"
 
@@ -200,6 +203,58 @@ static void expire_deadlines(struct pool *pool, enum server_state state, usec_t 
 	}
 }
 
+/* One has kept a waiter waiting for as long as a test may take: the others are tested together, not
+ * one after the other at its expense. */
+static void test_idle(struct pool *pool, usec_t now)
+{
+	struct list *link, *next;
+
+	list_for_each_safe (link, next, &pool->servers[SERVER_IDLE]) {
+		struct server *server = list_entry(link, struct server, link);
+		if (pool_needs_test(pool, server, now))
+			server_test(server);
+	}
+}
+
+static void expire_tests(struct pool *pool, usec_t now)
+{
+	unsigned n_before = pool->n_servers[SERVER_TESTING];
+
+	expire_deadlines(pool, SERVER_TESTING, now);
+	if (pool->n_servers[SERVER_TESTING] == n_before)
+		return;
+	test_idle(pool, now);
+	shard_tell_suspicion(pool);
+}
+
+void pool_told_suspicion(struct pool *pool)
+{
+	usec_t now = clock_usec();
+
+	pool->suspect_before = now;
+	test_idle(pool, now);
+}
+
+/* Nobody but TCP tells that the peer of a running statement is gone. The session that has the
+ * connection learns it as its end. */
+static void watch_lent(struct pool *pool, usec_t now)
+{
+	struct list *link;
+
+	list_for_each (link, &pool->servers[SERVER_LENT]) {
+		struct server *server = list_entry(link, struct server, link);
+		int fd = server->stream.fd;
+		if (!keepalive_watch_finds_dead(&server->watch, fd, now))
+			continue;
+		log_info("server=%llu event=vanished database=\"%s\" pid=%u",
+			(unsigned long long)server->id, pool->name, server->back->process_id);
+		server->stream.error = ETIMEDOUT;
+		shutdown(fd, SHUT_RDWR);
+	}
+	if (pool->n_servers[SERVER_LENT])
+		pool_wake_at(pool, now + KEEPALIVE_WATCH_EVERY);
+}
+
 void pool_timer_fired(void *arg)
 {
 	struct pool *pool = arg;
@@ -208,10 +263,11 @@ void pool_timer_fired(void *arg)
 	usec_t stats_period = pool->owner->host.config->stats_period;
 
 	stats_tick(&pool->stats, now, stats_period);
-	expire_deadlines(pool, SERVER_TESTING, now);
+	expire_tests(pool, now);
 	expire_deadlines(pool, SERVER_CLEANING, now);
 	expire_deadlines(pool, SERVER_HELD, now);
 	expire_deadlines(pool, SERVER_CLOSING, now);
+	watch_lent(pool, now);
 	expire_idle(pool, now);
 	time_out_waiters(pool, now);
 	pool_tend(pool);

@@ -184,6 +184,9 @@ void pool_let_go(struct pool *pool, enum surplus surplus, unsigned n, unsigned n
 /* The ledger tells: there are more connections than there may be. */
 void pool_shed(struct pool *pool);
 
+/* Another shard has found that the server does not answer. */
+void pool_told_suspicion(struct pool *pool);
+
 /* The ledger tells: nothing can be opened for this shard's waiters now. */
 void pool_told_full(struct pool *pool);
 
@@ -249,6 +252,9 @@ void shard_tell_full(struct pool *pool, unsigned shard);
 
 /* Tells the other shards that `shard` waits since then. */
 void shard_tell_wish(struct pool *pool, unsigned shard, usec_t since);
+
+/* Tells the other shards that the server does not answer. */
+void shard_tell_suspicion(struct pool *pool);
 
 /* Sends a connection at rest to another shard. False: it could not be moved, and stays. */
 MUST_USE bool shard_send_server(struct pool *pool, struct server *server, unsigned shard);

@@ -48,6 +48,7 @@ static void lend(struct pool *pool, struct server *server, void *holder, usec_t 
 	server->n_lent++;
 	server->lent_since = now;
 	pool->stats.total.n_assignments++;
+	pool_wake_at(pool, now + KEEPALIVE_WATCH_EVERY);
 }
 
 static void leave_queue(struct waiter *w)
@@ -244,8 +245,6 @@ int pool_acquire(struct pool *pool, struct waiter *w, void *holder, usec_t pool_
 		pool_wake_at(pool, now);
 		return POOL_QUEUED;
 	}
-	if (pool->trouble.any)
-		pool_wake_at(pool, clock_deadline(now, pool->limits.connect_timeout));
 	pool_ask(pool);
 	return POOL_QUEUED;
 }

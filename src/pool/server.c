@@ -404,6 +404,7 @@ int server_new(struct pool *pool, struct dialled *dialled, const struct server_o
 		goto fail;
 	}
 	dialled->handle = NULL;
+	keepalive_watch_init(&server->watch, dialled->fd);
 	server->pool = pool;
 	server->id = owner->next_server_id;
 	owner->next_server_id += owner->host.n_shards;
@@ -428,6 +429,7 @@ void server_take_back(struct server *server)
 {
 	server->holder = NULL;
 	server->cancel_over = NULL;
+	keepalive_watch_end(&server->watch, server->stream.fd);
 	stream_set_owner(&server->stream, on_readable, on_drained, server);
 	stream_want_read(&server->stream, true);
 }

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "net/keepalive.h"
 #include "net/stream.h"
 #include "proto/proto.h"
 #include "util/bytes.h"
@@ -43,11 +44,12 @@ struct server {
 	usec_t opened;      /* monotonic */
 	usec_t opened_wall; /* for people */
 	usec_t lent_since;
-	usec_t idle_since;   /* when it was last used, while idle */
-	usec_t spared_until; /* idle for too long, but kept as one of min_size */
-	usec_t cancel_again; /* CLEANING: when to cancel once more; 0: not */
-	usec_t cancel_pause; /* ... and how long that was put off */
-	usec_t deadline;     /* TESTING, CLEANING, HELD, CLOSING: when to give up */
+	usec_t idle_since;            /* when it was last used, while idle */
+	usec_t spared_until;          /* idle for too long, but kept as one of min_size */
+	usec_t cancel_again;          /* CLEANING: when to cancel once more; 0: not */
+	usec_t cancel_pause;          /* ... and how long that was put off */
+	struct keepalive_watch watch; /* LENT */
+	usec_t deadline;              /* TESTING, CLEANING, HELD, CLOSING: when to give up */
 	struct deferred freeing;
 	void (*cancel_over)(struct server *server); /* for the holder; NULL: it does not ask */
 	void *holder;                               /* the session that has it; NULL: none */

@@ -33,6 +33,7 @@ enum note_kind {
 	NOTE_SHED,
 	NOTE_FULL,
 	NOTE_WISH,
+	NOTE_SUSPICION,
 	NOTE_SERVER,
 	NOTE_NEWS,
 };
@@ -145,6 +146,9 @@ static void act(struct pool *pool, struct note *note)
 		break;
 	case NOTE_WISH:
 		take_wish(pool, note->from, note->since);
+		break;
+	case NOTE_SUSPICION:
+		pool_told_suspicion(pool);
 		break;
 	case NOTE_SERVER:
 		take_server(pool, note);
@@ -385,6 +389,14 @@ void shard_tell_wish(struct pool *pool, unsigned shard, usec_t since)
 		note->from = shard;
 		note->since = since;
 		post(pool, i, note);
+	}
+}
+
+void shard_tell_suspicion(struct pool *pool)
+{
+	for (unsigned i = 0; i < pool->owner->host.n_shards; i++) {
+		if (i != pool->owner->host.shard)
+			post(pool, i, note_new(pool, NOTE_SUSPICION));
 	}
 }
 

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "session/internal.h"
 #include "util/text.h"
@@ -195,7 +196,8 @@ static void server_lost(struct session *s)
 	if (back->has_last_words)
 		refusal = back->last_words;
 	else
-		refusal_set(&refusal, REASON_SERVER_LOST, NULL);
+		refusal_set(&refusal, REASON_SERVER_LOST,
+			s->server->stream.error ? strerror(s->server->stream.error) : NULL);
 	log_info("client=%u event=server_lost server=%llu detail=\"%.100s\"", s->id,
 		(unsigned long long)s->server->id, refusal.text);
 	relay_take_server(s, &refusal, REASON_SERVER_DEAD);

@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(items):
     """For --dist loadgroup: what one process runs in a row is a module's tests against one server."""
     for item in items:
         params = getattr(item, "callspec", None)
-        server = [params.params[name] for name in ("database_server", "own_database_server")
+        server = [params.params[name] for name in ("database_server", "own_database_server", "kind")
                   if params and name in params.params]
         group = "-".join([item.path.stem, *server])
         item.add_marker(pytest.mark.xdist_group(group))

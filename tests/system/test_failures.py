@@ -43,7 +43,7 @@ ADMIN_WORDS = "terminating connection due to administrator command"
 # --- the whole server ---
 
 def test_killed_under_load(start_weir, own_postgres):
-    weir = start_weir(own_postgres, pool_size=4, max_overflow=0, connect_timeout="30s")
+    weir = start_weir(own_postgres, pool_size=4, max_overflow=0)
     stop = asyncio.Event()
     errors, done = [], []
 
@@ -90,7 +90,7 @@ def test_killed_under_load(start_weir, own_postgres):
 
 
 def test_restarted_with_idle_clients_nobody_sees_it(start_weir, own_postgres):
-    weir = start_weir(own_postgres, pool_size=3, max_overflow=0, connect_timeout="30s")
+    weir = start_weir(own_postgres, pool_size=3, max_overflow=0)
     clients = [weir.connect() for _ in range(20)]
     for db in clients:
         db.execute("set application_name = 'mine'")
@@ -115,8 +115,8 @@ def test_restarted_with_idle_clients_nobody_sees_it(start_weir, own_postgres):
     assert found == [((1,), ("mine",))] * 20
 
 
-def test_a_gap_that_is_too_long_is_told_after_connect_timeout(start_weir, own_postgres):
-    weir = start_weir(own_postgres, connect_timeout="1s")
+def test_a_gap_that_is_too_long_is_told_after_pool_timeout(start_weir, own_postgres):
+    weir = start_weir(own_postgres, pool_timeout="1s")
     client = Client(weir.port).login()
     client.query("select 1")
     own_postgres.stop(signal.SIGINT)
@@ -136,8 +136,7 @@ def dials(weir):
 
 
 def test_no_storm_of_dials_with_300_waiting_clients(start_weir, own_postgres):
-    weir = start_weir(own_postgres, pool_size=5, max_overflow=5, connect_timeout="20s",
-                      weir="max_clients = 1000")
+    weir = start_weir(own_postgres, pool_size=5, max_overflow=5, weir="max_clients = 1000")
     first = Client(weir.port).login()
     first.query("select 1")
     own_postgres.stop(signal.SIGINT)
@@ -173,7 +172,7 @@ def test_no_storm_of_dials_with_300_waiting_clients(start_weir, own_postgres):
 def refusing(start_weir, postgres):
     """start(url=..., ...): a weir whose clients log in with a known password, and whose server says no."""
     def start(url, **options):
-        lines = "\n".join(f"{key} = {value}" for key, value in ({"connect_timeout": "1s"} | options).items())
+        lines = "\n".join(f"{key} = {value}" for key, value in ({"connect_timeout": "1s", "pool_timeout": "1500ms"} | options).items())
         return start_weir(ini="[weir]\nlisten_postgresql = 127.0.0.1:@PORT@\nworkers = 1\nadmin_users = me\n"
                               f"[user me]\npassword = x\n[database app]\nurl = {url}\n{lines}\n")
     return start
@@ -320,7 +319,7 @@ def test_terminated_while_it_runs_is_told_in_the_servers_words(weir, postgres):
 
 
 def test_killed_while_it_runs_is_told_without_words(start_weir, own_postgres):
-    weir = start_weir(own_postgres, pool_size=1, max_overflow=0, connect_timeout="30s")
+    weir = start_weir(own_postgres, pool_size=1, max_overflow=0)
     client = Client(weir.port).login()
     pid = pid_of(client)
     client.send(query("select pg_sleep(30)"))
@@ -463,7 +462,7 @@ def test_terminated_in_the_middle_of_an_answer(weir, postgres):
 
 
 def test_an_immediate_shutdown_and_its_words(start_weir, own_postgres):
-    weir = start_weir(own_postgres, pool_size=2, max_overflow=0, connect_timeout="30s")
+    weir = start_weir(own_postgres, pool_size=2, max_overflow=0)
     client, idle = Client(weir.port).login(), Client(weir.port).login()
     client.send(query("select pg_sleep(30)"))
     wait_for(lambda: weir.pool()["sv_active"] == 1, "it to run")

@@ -291,7 +291,7 @@ def test_an_orderly_stop_of_the_server_while_it_works(own_pool):
 
 def test_a_server_that_was_never_there(start_weir, mariadb):
     ini = ("[weir]\nlisten_postgresql = 127.0.0.1:@PORT@\nlisten_mysql = 127.0.0.1:@MYSQL_PORT@\nworkers = 1\n"
-           "[database app]\nurl = mysql://app:secret@127.0.0.1:1/app\nconnect_timeout = 1s\n")
+           "[database app]\nurl = mysql://app:secret@127.0.0.1:1/app\nconnect_timeout = 1s\npool_timeout = 1s\n")
     weir = start_weir(ini=ini)
     with pytest.raises(wire.Error) as error:
         wire.Client(weir.mysql_port).query("select 1")

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "auth/secret.h"
+#include "net/keepalive.h"
 #include "proto/mysql/dial_params.h"
 #include "proto/mysql/handshake.h"
 #include "proto/mysql/state.h"
@@ -199,19 +200,11 @@ static int read_packet(struct link *l)
 /* No delay; and a server that vanishes without a word is noticed. */
 static void set_options(int fd)
 {
-	static const struct {
-		int level, name, value;
-	} wanted[] = {
-		{IPPROTO_TCP, TCP_NODELAY, 1},
-		{SOL_SOCKET, SO_KEEPALIVE, 1},
-		{IPPROTO_TCP, TCP_KEEPIDLE, 60},
-		{IPPROTO_TCP, TCP_KEEPINTVL, 10},
-		{IPPROTO_TCP, TCP_USER_TIMEOUT, 30000},
-	};
+	int on = 1;
 
-	for (size_t i = 0; i < ARRAY_LEN(wanted); i++)
-		setsockopt(fd, wanted[i].level, wanted[i].name, &wanted[i].value,
-			sizeof(wanted[i].value));
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	keepalive_enable(fd);
+	keepalive_limit_silence(fd);
 }
 
 /* 0 with l->fd, 1 when the time is over, or -errno. */

@@ -11,8 +11,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "net/keepalive.h"
 #include "proto/pgsql/dial.h"
 #include "util/text.h"
+
+/* A number's macro as a text. */
+#define DIGITS(number)    DIGITS_OF(number)
+#define DIGITS_OF(number) #number
 
 /* More than weir adds by itself. */
 #define PARAMS_OWN 16
@@ -250,9 +255,10 @@ int pgsql_params_init(struct pgsql_params *ret_params, const struct dial_target 
 	p->timeout = timeout_of(target);
 	pgsql_params_add(p, "fallback_application_name", "weir");
 	/* A server that vanishes without a word is noticed. */
-	pgsql_params_add(p, "keepalives_idle", "60");
-	pgsql_params_add(p, "keepalives_interval", "10");
-	pgsql_params_add(p, "tcp_user_timeout", "30000");
+	pgsql_params_add(p, "keepalives_idle", DIGITS(KEEPALIVE_IDLE_SEC));
+	pgsql_params_add(p, "keepalives_interval", DIGITS(KEEPALIVE_INTERVAL_SEC));
+	pgsql_params_add(p, "keepalives_count", DIGITS(KEEPALIVE_COUNT));
+	pgsql_params_add(p, "tcp_user_timeout", DIGITS(KEEPALIVE_USER_TIMEOUT_MSEC));
 	add_url_params(p, url);
 	pgsql_params_add(p, "gssencmode", "disable");
 	pgsql_params_add(p, "user", user);

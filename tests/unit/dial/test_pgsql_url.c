@@ -172,6 +172,28 @@ static void connect_timeout_of_the_url_counts_first(void **state)
 	}
 }
 
+static void keepalives_of_the_url_count_first(void **state)
+{
+	struct url url;
+	struct pgsql_params p;
+	struct dial_target target = {.url = &url};
+
+	parse("postgresql://u@h/d", &url);
+	assert_int_equal(pgsql_params_init(&p, &target), 0);
+	assert_string_equal(value_of(&p, "keepalives_idle"), "8");
+	assert_string_equal(value_of(&p, "keepalives_count"), "3");
+	assert_string_equal(value_of(&p, "tcp_user_timeout"), "15000");
+	pgsql_params_clear(&p);
+	url_clear(&url);
+	parse("postgresql://u@h/d?keepalives_idle=60&keepalives_count=5&tcp_user_timeout=0", &url);
+	assert_int_equal(pgsql_params_init(&p, &target), 0);
+	assert_string_equal(value_of(&p, "keepalives_idle"), "60");
+	assert_string_equal(value_of(&p, "keepalives_count"), "5");
+	assert_string_equal(value_of(&p, "tcp_user_timeout"), "0");
+	pgsql_params_clear(&p);
+	url_clear(&url);
+}
+
 static void environment_has_no_say(void **state)
 {
 	static const char *const names[] = {"PGHOST", "PGOPTIONS", "PGTZ", "PGSERVICE",
@@ -200,6 +222,7 @@ int main(void)
 		cmocka_unit_test(url_without_a_user_takes_the_clients),
 		cmocka_unit_test(hash_is_no_password_to_log_in_with),
 		cmocka_unit_test(connect_timeout_of_the_url_counts_first),
+		cmocka_unit_test(keepalives_of_the_url_count_first),
 		cmocka_unit_test(environment_has_no_say),
 	};
 
