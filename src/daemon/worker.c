@@ -165,6 +165,7 @@ int worker_init(struct worker *w, unsigned index, unsigned n_workers, const stru
 		.n_shards = n_workers,
 		.proto_worker = proto_worker,
 		.describe_holder = describe_holder,
+		.may_read = session_may_read,
 		.arg = w};
 	r = pools_new(&pools, &w->pools);
 	struct sessions_host sessions = {.loop = w->loop,

@@ -177,9 +177,10 @@ bool pool_fails_fast(const struct pool *pool, usec_t now)
 /* A server that restarts costs nobody an error who has the patience of pool_timeout; but nobody
  * waits for a password to become right. */
 static usec_t hopeless_at(
-	const struct pool *pool, const struct waiter *w, usec_t now, struct refusal *ret_refusal)
+	struct pool *pool, const struct waiter *w, usec_t now, struct refusal *ret_refusal)
 {
-	*ret_refusal = pool->trouble.refusal;
+	if (ret_refusal)
+		*ret_refusal = pool->trouble.refusal;
 	return now;
 }
 

@@ -13,25 +13,42 @@
 
 /* --- waiters --- */
 
-static usec_t timed_out_at(
-	const struct pool *pool, const struct waiter *w, usec_t now, struct refusal *ret_refusal)
+/* Before its time is over the other shards are asked what it has waited for. */
+static usec_t not_yet(struct pool *pool, const struct waiter *w, usec_t now)
 {
-	char detail[EXPLANATION_SIZE];
+	if (pool->owner->host.n_shards == 1)
+		return w->deadline;
+	if (w->deadline - now > CENSUS_LEAD)
+		return w->deadline - CENSUS_LEAD;
+	census_ask(pool, w->since);
+	return w->deadline;
+}
+
+static void say_why(
+	struct pool *pool, const struct waiter *w, usec_t now, struct refusal *ret_refusal)
+{
+	char detail[EXPLANATION_SIZE] = "";
 
 	if (!pool->database) {
 		refusal_set(ret_refusal, REASON_DATABASE_REMOVED, NULL);
-		return now;
+		return;
 	}
-	if (w->deadline > now)
-		return w->deadline;
 	if (pool->trouble.any && pool->trouble.alone && !pool_n_alive(pool)) {
 		*ret_refusal = pool->trouble.refusal;
-		return now;
+		return;
 	}
-	detail[0] = 0;
 	if (w->explain)
-		pool_explain(pool, now - w->since, detail, sizeof(detail));
+		pool_explain(pool, w, now, detail, sizeof(detail));
 	refusal_set(ret_refusal, REASON_POOL_TIMEOUT, detail);
+}
+
+static usec_t timed_out_at(
+	struct pool *pool, const struct waiter *w, usec_t now, struct refusal *ret_refusal)
+{
+	if (pool->database && w->deadline > now)
+		return not_yet(pool, w, now);
+	if (ret_refusal)
+		say_why(pool, w, now, ret_refusal);
 	return now;
 }
 
@@ -45,13 +62,15 @@ static void time_out_waiters(struct pool *pool, usec_t now)
 
 	if (!oldest)
 		return;
-	pool_explain(pool, now - oldest->since, detail, sizeof(detail));
 	pool_refuse(pool, now, timed_out_at);
-	if (pool->stats.total.n_refused != n_before &&
-		log_limit_allows(&pool->timeout_log, LOG_BURST, &n_dropped))
-		log_warning("event=pool_timeout waiters=%llu detail=\"%s\"%s",
-			(unsigned long long)(pool->stats.total.n_refused - n_before),
-			log_escape(detail, text, sizeof(text)), log_left_out(n_dropped, left_out));
+	if (pool->stats.total.n_refused == n_before ||
+		!log_limit_allows(&pool->timeout_log, LOG_BURST, &n_dropped))
+		return;
+	pool_explain_to_log(pool, detail, sizeof(detail));
+	log_warning("event=pool_timeout database=\"%s\" user=\"%s\" waiters=%llu detail=\"%s\"%s",
+		pool->name, pool->user,
+		(unsigned long long)(pool->stats.total.n_refused - n_before),
+		log_escape(detail, text, sizeof(text)), log_left_out(n_dropped, left_out));
 }
 
 /* --- one too many --- */
@@ -270,6 +289,7 @@ void pool_timer_fired(void *arg)
 	watch_lent(pool, now);
 	expire_idle(pool, now);
 	time_out_waiters(pool, now);
+	crowd_tend(pool, now);
 	pool_tend(pool);
 	pool_wake_at(pool, stats_next_tick(now, stats_period));
 }

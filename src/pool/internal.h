@@ -1,8 +1,9 @@
 /*
  * The struct of a pool's shard, and what the files of this folder call of each other: pools.c (all
  * pools of a worker), pool.c (acquire, release, queue), dialling.c (new connections), expiry.c (the
- * clock), explain.c (who holds the pool), server.c (server connections), ledger.c (the one budget),
- * shard.c (messages between shards), stats.c, info.c (what the console asks).
+ * clock), census.c and explain.c (who holds the pool), crowd.c (full for long), server.c (server
+ * connections), ledger.c (the one budget), shard.c (messages between shards), stats.c, info.c (what
+ * the console asks).
  *
  * Two rules keep this free of surprises. waiter->done() is only called from pool_release() and what
  * leads to it, and from pool_tend(); so whatever else finds that a waiter can be helped calls
@@ -21,6 +22,7 @@ struct ask {
 	unsigned n;   /* connections to open */
 	usec_t since; /* the age of its oldest waiter */
 	bool told;    /* that dials fail: it is to be told when they work again */
+	bool crowded; /* clients have been waiting there for seconds */
 };
 
 /* Why a connection may be one too many; each has a number that has to stay. */
@@ -47,6 +49,42 @@ struct ledger {
 struct wish {
 	bool open;
 	usec_t since;
+};
+
+/* Who has had a connection for longest; ready to be printed. */
+struct census_holder {
+	usec_t since; /* 0: nobody has one */
+	enum holder_use use;
+	usec_t use_since;
+	const char *pin; /* static; NULL: none */
+	char reader[64]; /* the user, as it is: who else may read the statement */
+	char user[64], application[64];
+	char address[64];
+	char statement[120]; /* "": not known */
+};
+
+/* What one shard, or all of them, have. */
+#define CENSUS_PINS 4
+struct census {
+	usec_t taken;      /* 0: never */
+	unsigned n_shards; /* that are counted in it */
+	unsigned n_alive, n_open, n_uses[N_USES];
+	unsigned n_waiting;
+	unsigned n_before;             /* that wait for longer than who asks */
+	const char *pins[CENSUS_PINS]; /* static: why clients are pinned; not all if that is full */
+	unsigned n_pins;
+	struct census_holder oldest;
+};
+
+/* Clients that wait for long: see crowd.c. */
+struct crowd {
+	usec_t since; /* somebody has been waiting here, while somebody waits */
+	usec_t report_at;
+	bool reported;
+	/* At home, for all shards: */
+	usec_t all_since;  /* 0: the pool is not full for long */
+	usec_t say_at;     /* when the log says so; 0: it was said */
+	usec_t over_since; /* nobody waits for long any more; 0: somebody does */
 };
 
 /* What the ledger has told about dials that fail. */
@@ -85,6 +123,11 @@ struct pool {
 	bool wishing;                    /* other shards may know of our waiters */
 	struct wish *wishes;             /* theirs; one per shard */
 
+	struct crowd crowd;
+	struct census *censuses; /* what the other shards have told; NULL: nothing yet */
+	usec_t census_asked;     /* when they were asked last */
+	unsigned n_refusing;     /* waiters that are being told that they have waited for nothing */
+	unsigned n_told;         /* ... and those of them that were told */
 	bool paused;
 	struct trouble trouble;
 	usec_t suspect_before; /* idle connections that are older are tested before use */
@@ -149,9 +192,10 @@ void pool_serve_wishes(struct pool *pool);
 void pool_ask(struct pool *pool);
 
 /* Moves the waiters for which `hopeless` says so out of the queue and tells them. `hopeless`
- * returns the moment when it will be so (now or before: it is), and fills in why. */
+ * returns the moment when it will be so (now or before: it is), and fills in why unless
+ * `ret_refusal` is NULL. */
 typedef usec_t (*hopeless_fn)(
-	const struct pool *pool, const struct waiter *w, usec_t now, struct refusal *ret_refusal);
+	struct pool *pool, const struct waiter *w, usec_t now, struct refusal *ret_refusal);
 void pool_refuse(struct pool *pool, usec_t now, hopeless_fn hopeless);
 
 unsigned pool_n_alive(const struct pool *pool);
@@ -171,9 +215,39 @@ bool pool_fails_fast(const struct pool *pool, usec_t now);
 
 void pool_refuse_hopeless(struct pool *pool, usec_t now);
 
+/* --- census.c --- */
+
+/* So long before somebody is told who holds the pool the other shards are asked. */
+#define CENSUS_LEAD (50 * USEC_PER_MSEC)
+
+/* Asks the other shards, unless that was done a moment ago. `since`: of a waiter whose place is
+ * wanted. */
+void census_ask(struct pool *pool, usec_t since);
+void census_asked(struct pool *pool, unsigned shard, usec_t since);
+void census_told(struct pool *pool, unsigned shard, const struct census *census);
+
+/* This shard as it is now, and the others as they were when they were asked last. */
+void census_sum(struct pool *pool, usec_t since, struct census *ret_sum);
+
+/* --- crowd.c --- */
+
+/* The queue here is not empty any more; it is empty. */
+void crowd_begins(struct pool *pool, usec_t now);
+void crowd_ends(struct pool *pool);
+
+/* At home: at that shard somebody has been waiting since then; 0: nobody does any more. */
+void crowd_reported(struct pool *pool, unsigned shard, usec_t since);
+
+/* Time has passed. */
+void crowd_tend(struct pool *pool, usec_t now);
+
 /* --- explain.c --- */
-#define EXPLANATION_SIZE 600
-void pool_explain(const struct pool *pool, usec_t waited, char *ret_text, size_t size);
+#define EXPLANATION_SIZE 640
+
+/* For a waiter that is no longer in the queue: why it got nothing. */
+void pool_explain(
+	struct pool *pool, const struct waiter *w, usec_t now, char *ret_text, size_t size);
+void pool_explain_to_log(struct pool *pool, char *ret_text, size_t size);
 
 /* --- expiry.c --- */
 void pool_timer_fired(void *arg);
@@ -232,6 +306,9 @@ void ledger_kept(struct pool *pool, unsigned n);
 void ledger_serve(struct pool *pool);
 void ledger_check_budget(struct pool *pool);
 
+/* No connection can be opened without one being closed first. */
+bool ledger_is_full(const struct pool *pool);
+
 /* After a reload: the back-off is over, and there may be too many connections now. */
 void ledger_try_again(struct pool *pool);
 
@@ -258,6 +335,10 @@ void shard_tell_suspicion(struct pool *pool);
 
 /* Sends a connection at rest to another shard. False: it could not be moved, and stays. */
 MUST_USE bool shard_send_server(struct pool *pool, struct server *server, unsigned shard);
+
+void shard_report_crowd(struct pool *pool, usec_t since);
+void shard_ask_census(struct pool *pool, unsigned shard, usec_t since);
+void shard_tell_census(struct pool *pool, unsigned shard, const struct census *census);
 
 /* The shard whose wish is older than `since`, or -1. */
 int shard_oldest_wish(const struct pool *pool, usec_t since);

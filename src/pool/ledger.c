@@ -259,3 +259,8 @@ void ledger_try_again(struct pool *pool)
 	pool->ledger.retry_at = 0;
 	ledger_check_budget(pool);
 }
+
+bool ledger_is_full(const struct pool *pool)
+{
+	return pool->ledger.n_permits >= budget(pool);
+}

@@ -58,6 +58,8 @@ static void leave_queue(struct waiter *w)
 	list_remove(&w->link);
 	w->pool = NULL;
 	pool->n_waiting--;
+	if (!pool->n_waiting)
+		crowd_ends(pool);
 	if (!pool->n_waiting && (pool->wishing || pool->n_asked))
 		shard_withdraw(pool);
 }
@@ -238,8 +240,9 @@ int pool_acquire(struct pool *pool, struct waiter *w, void *holder, usec_t pool_
 	w->since = now;
 	w->deadline = clock_deadline(now, pool_timeout);
 	list_append(&pool->waiters, &w->link);
-	pool->n_waiting++;
-	pool_wake_at(pool, w->deadline);
+	if (pool->n_waiting++ == 0)
+		crowd_begins(pool, now);
+	pool_wake_at(pool, w->deadline - (pool->owner->host.n_shards > 1 ? CENSUS_LEAD : 0));
 	if (!pool->database || pool_fails_fast(pool, now)) {
 		pool_tend_soon(pool);
 		pool_wake_at(pool, now);
@@ -293,10 +296,11 @@ void pool_refuse(struct pool *pool, usec_t now, hopeless_fn hopeless)
 	list_init(&refused);
 	list_for_each_safe (link, next, &pool->waiters) {
 		w = list_entry(link, struct waiter, link);
-		usec_t moment = hopeless(pool, w, now, &refusal);
+		usec_t moment = hopeless(pool, w, now, NULL);
 		if (moment <= now) {
 			leave_queue(w);
 			list_append(&refused, link);
+			pool->n_refusing++;
 		} else if (moment < next_wake) {
 			next_wake = moment;
 		}
@@ -308,8 +312,10 @@ void pool_refuse(struct pool *pool, usec_t now, hopeless_fn hopeless)
 		list_remove(&w->link);
 		hopeless(pool, w, now, &refusal);
 		pool->stats.total.n_refused++;
+		pool->n_told++;
 		w->done(w, NULL, &refusal);
 	}
+	pool->n_refusing = pool->n_told = 0;
 }
 
 /* The oldest waiter that an idle connection can be had for. NULL: none, or one is being tested. */

@@ -25,6 +25,7 @@
 
 struct pools;
 struct pool;
+struct waiter;
 
 /* What a client does with the connection that it has. */
 enum holder_use {
@@ -68,6 +69,8 @@ struct pools_host {
 	struct proto_worker *(*proto_worker)(void *arg, const struct protocol *protocol);
 	/* Says who it is that has a connection (server->holder). NULL: nobody can say. */
 	void (*describe_holder)(const void *holder, struct holder *ret_holder);
+	/* May that client read what clients of `user` run? NULL: it may. */
+	bool (*may_read)(const struct waiter *waiter, const char *user);
 	void *arg;
 };
 

@@ -125,6 +125,7 @@ static void pool_free(struct pool *pool)
 	free(pool->user);
 	free(pool->ledger.asks);
 	free(pool->wishes);
+	free(pool->censuses);
 	free(pool);
 }
 

@@ -36,6 +36,9 @@ enum note_kind {
 	NOTE_SUSPICION,
 	NOTE_SERVER,
 	NOTE_NEWS,
+	NOTE_CROWD,
+	NOTE_ASK_CENSUS,
+	NOTE_CENSUS,
 };
 
 struct note {
@@ -53,6 +56,7 @@ struct note {
 	struct dialled dialled;
 	struct server_origin origin; /* its `overflow` also of NOTE_GRANT */
 	struct buf news;             /* of NOTE_NEWS */
+	struct census *census;       /* of NOTE_CENSUS */
 	const struct protocol *protocol;
 	size_t user_at; /* in `names`, behind the database's */
 	char names[];
@@ -61,6 +65,7 @@ struct note {
 static void note_free(struct note *note)
 {
 	free(note->trouble);
+	free(note->census);
 	buf_clear(&note->news);
 	free(note);
 }
@@ -155,6 +160,15 @@ static void act(struct pool *pool, struct note *note)
 		break;
 	case NOTE_NEWS:
 		pool->protocol->pool_told(pool->proto, &note->news);
+		break;
+	case NOTE_CROWD:
+		crowd_reported(pool, note->from, note->since);
+		break;
+	case NOTE_ASK_CENSUS:
+		census_asked(pool, note->from, note->since);
+		break;
+	case NOTE_CENSUS:
+		census_told(pool, note->from, note->census);
 		break;
 	}
 }
@@ -311,6 +325,17 @@ void shard_keep(struct pool *pool, unsigned n)
 	post_home(pool, note);
 }
 
+void shard_report_crowd(struct pool *pool, usec_t since)
+{
+	if (pool_is_home(pool)) {
+		crowd_reported(pool, pool->home, since);
+		return;
+	}
+	struct note *note = note_new(pool, NOTE_CROWD);
+	note->since = since;
+	post_home(pool, note);
+}
+
 /* --- from the ledger --- */
 
 static void answer_surplus(
@@ -416,6 +441,24 @@ void pool_share(struct pool *pool)
 			post(pool, i, note);
 	}
 	buf_clear(&news);
+}
+
+void shard_ask_census(struct pool *pool, unsigned shard, usec_t since)
+{
+	struct note *note = note_new(pool, NOTE_ASK_CENSUS);
+
+	note->since = since;
+	post(pool, shard, note);
+}
+
+void shard_tell_census(struct pool *pool, unsigned shard, const struct census *census)
+{
+	struct note *note = note_new(pool, NOTE_CENSUS);
+
+	note->census = malloc(sizeof(*census));
+	CHECK(note->census);
+	*note->census = *census;
+	post(pool, shard, note);
 }
 
 bool shard_send_server(struct pool *pool, struct server *server, unsigned shard)

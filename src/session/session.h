@@ -159,3 +159,6 @@ size_t sessions_count_logins(const struct sessions *sessions);
  * the pool wants to know. */
 void session_describe(const struct session *session, struct session_info *ret_info);
 void session_describe_holder(const struct session *session, struct holder *ret_holder);
+
+/* May the client that waits so read what clients of `user` run? Its own, or as an administrator. */
+bool session_may_read(const struct waiter *waiter, const char *user);

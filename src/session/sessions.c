@@ -229,6 +229,13 @@ void session_describe_holder(const struct session *s, struct holder *ret_holder)
 		.statement = protocol->front_statement(s->front, s->server->back, none)};
 }
 
+bool session_may_read(const struct waiter *waiter, const char *user)
+{
+	const struct session *s = container_of(waiter, const struct session, waiter);
+
+	return strcmp(s->front->user, user) == 0 || session_access(s) & ACCESS_ADMIN;
+}
+
 /* What it runs or has run, or waits with. */
 static void describe_work(const struct session *s, struct session_info *info)
 {

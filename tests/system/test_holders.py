@@ -2,9 +2,11 @@
 
 import contextlib
 import os
+import re
 import socket
 
 import mysql_wire
+import psycopg
 import pymysql
 import pytest
 
@@ -232,3 +234,94 @@ def test_stats_users_see_who_holds(start_weir, postgres):
         db.execute("select 4")
         holder, = weir.console("show holders", "watcher", "w")
         assert holder["statement"] == "select 4"
+
+
+# --- the error, and the log ---
+
+def refusal_of(db):
+    """What a client is told that waits for nothing."""
+    with pytest.raises((psycopg.Error, pymysql.Error)) as error:
+        run(db, "select 1")
+    return str(error.value)
+
+
+def test_the_error_counts_the_holders_of_all_workers(start_weir, postgres):
+    weir = start_weir(postgres, workers=4, pool_size=6, max_overflow=0, pool_timeout="600ms")
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(weir.connect(application_name=f"holder {i}")) for i in range(6)]
+        others = [stack.enter_context(weir.connect()) for _ in range(4)]
+        for db in clients[:4]:
+            db.execute("begin")
+            db.execute("select 'the last'")
+        clients[4].execute("listen news")
+        stack.enter_context(in_thread(clients[5].execute, "select pg_sleep(2)"))
+        wait_for(lambda: len(weir.console("show holders")) == 6, "the pool to be full")
+        told = {}
+        with contextlib.ExitStack() as waiting:
+            for i, db in enumerate(others):
+                waiting.enter_context(in_thread(lambda i=i, db=db: told.update({i: refusal_of(db)})))
+        for text in told.values():
+            assert "pool app/app full (6 of 6) for 0.6 s: 4 idle in transaction, 1 running, 1 pinned (listen); " in text
+            assert 'oldest holder: user "app" application "holder 0" at 127.0.0.1:' in text
+            assert "idle in transaction for " in text and "last: select 'the last'; you were " in text
+            assert re.search(r"you were (1st|2nd|3rd|4th) of [1-4]$", text.strip())
+
+
+@pytest.mark.parametrize("who, sees", [("app", True), ("other", False), ("boss", True)])
+def test_a_statement_is_told_to_its_own_user_and_to_administrators(start_weir, postgres, who, sees):
+    weir = start_weir(ini=f"""
+        [weir]
+        listen_postgresql = 127.0.0.1:@PORT@
+        admin_users = boss
+        [database app]
+        url = {postgres.url()}
+        pool_size = 1
+        max_overflow = 0
+        pool_timeout = 200ms
+        [user other]
+        password = secret
+        [user boss]
+        password = secret
+        """.replace("        ", ""))
+    with weir.connect() as holder, weir.connect(who) as db:
+        holder.execute("begin")
+        holder.execute("select 'card number'")
+        text = refusal_of(db)
+        assert ("last: select 'card number'" in text) is sees
+        assert 'oldest holder: user "app"' in text and "you were 1st of 1" in text
+
+
+def test_a_mysql_client_is_told_who_holds(start_full, mariadb):
+    weir = start_full(mariadb, pool_timeout="300ms", pool_size=2)
+    with mysql_client(weir) as first, mysql_client(weir) as second, mysql_client(weir) as waiter:
+        run(first, "begin")
+        run(first, "select 4711")
+        run(second, "set @a := 1")
+        text = refusal_of(waiter)
+    assert "full (2 of 2) for 0.3 s: 1 idle in transaction, 0 running, 1 pinned (user variable); oldest holder: " in text
+    assert "last: select 4711; you were 1st of 1" in text
+
+
+def test_a_pool_that_is_full_for_long_is_named_in_the_log_once(start_weir, postgres):
+    weir = start_weir(postgres, workers=3, pool_size=2, max_overflow=0)
+    with contextlib.ExitStack() as stack:
+        holders = [stack.enter_context(weir.connect(application_name=f"holder {i}")) for i in range(2)]
+        waiters = [stack.enter_context(weir.connect()) for _ in range(6)]
+        for db in holders:
+            db.execute("begin")
+            db.execute("select 'the last'")
+        for db in waiters:
+            stack.enter_context(in_thread(db.execute, "select 1"))
+        weir.wait_for_log("event=pool_full ")
+        for db in holders:
+            db.execute("commit")
+        weir.wait_for_log("event=pool_no_longer_full ")
+    log = weir.log()
+    full, = (line for line in log.splitlines() if "event=pool_full " in line)
+    assert full.startswith("warning") or "warning" in full.split("event=")[0]
+    assert 'database="app" user="app" sec=5.' in full
+    assert ('detail="2 of 2: 2 idle in transaction, 0 running, 0 pinned; oldest holder: user \\"app\\" '
+            'application \\"holder 0\\" at 127.0.0.1:') in full
+    assert "last: select 'the last'; 6 wait" in full
+    over, = (line for line in log.splitlines() if "event=pool_no_longer_full " in line)
+    assert 'database="app" user="app" sec=5.' in over

@@ -153,10 +153,10 @@ def test_pool_timeout_leaves_the_connection_usable_and_names_the_holder(start_we
         assert 0.25 < time.monotonic() - before < 3
         assert error.value.sqlstate == "53300"
         text = str(error.value)
-        assert text.startswith("weir: no free connection within pool_timeout: pool app/app full (1/1) for 0.3 s; "
+        assert text.startswith("weir: no free connection within pool_timeout: pool app/app full (1 of 1) for 0.3 s: "
                                "1 idle in transaction, 0 running, 0 pinned")
         assert 'oldest holder: user "app" application "the holder" at 127.0.0.1:' in text
-        assert "idle in transaction, for 0." in text
+        assert "idle in transaction for 0." in text
         holder.commit()
         assert db.execute("select 2").fetchone() == (2,)
 
@@ -169,7 +169,7 @@ def test_pool_timeout_names_running_and_pinned_holders(start_weir, postgres):
     wait_for(lambda: postgres.query("select 1 from pg_stat_activity where query like 'select pg_sleep(1)%%'"))
     with weir.connect() as db:
         with pytest.raises(psycopg.Error, match=r"0 idle in transaction, 1 running, 1 pinned.*"
-                                                r"pinned \(advisory lock\), for"):
+                                                r"pinned \(advisory lock\) for"):
             db.execute("select 1")
     locker.close()
     runner.close()

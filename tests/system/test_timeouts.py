@@ -353,7 +353,7 @@ def test_pool_timeout_is_told_as_an_error_and_the_connection_stays(start_weir, p
         assert s.took(T), s.seconds
         error = error_in(messages)
         assert (error.code, error["S"], messages[-1][1]) == ("53300", "ERROR", b"I")
-        assert "1/1" in error["M"] and "1 idle in transaction" in error["M"]
+        assert "1 of 1" in error["M"] and "1 idle in transaction" in error["M"]
     holder.query("commit")
     assert client.query("select 1") == [[b"1"]]
 

@@ -201,10 +201,11 @@ static void pool_timeout_says_who_holds_the_pool(void **state)
 	client_ask_at('d', 0, SECONDS(2));
 	world_pass(SECONDS(3));
 	assert_string_equal(client_error('d'),
-		"weir: no free connection within pool_timeout: pool shop/app full (3/3) for 2.0 s; "
-		"1 idle in transaction, 1 running, 1 pinned, 0 wait; "
-		"oldest holder: user \"a\" application \"test\" at unix, idle in transaction, for "
-		"5.0 s");
+		"weir: no free connection within pool_timeout: pool shop/app full (3 of 3) for 2.0 "
+		"s: "
+		"1 idle in transaction, 1 running, 1 pinned (advisory lock); "
+		"oldest holder: user \"a\" application \"test\" at unix, for 5.0 s, "
+		"idle in transaction for 5.0 s, last: select 1; you were 1st of 1");
 	client_leave('a');
 	client_finish('b');
 	client('b')->server->back->pin = "listen";
@@ -213,7 +214,28 @@ static void pool_timeout_says_who_holds_the_pool(void **state)
 	client_ask_at('d', 0, SECONDS(1));
 	world_pass(SECONDS(1));
 	assert_non_null(strstr(client_error('d'), "oldest holder: user \"b\" application \"test\" "
-						  "at unix, pinned (listen), for 4.0 s"));
+						  "at unix, for 4.0 s, pinned (listen) for 4.0 s"));
+	world_end();
+}
+
+static void each_is_told_its_place(void **state)
+{
+	static const char *const places[] = {"1st of 13", "2nd of 13", "3rd of 13", "4th of 13",
+		"5th of 13", "6th of 13", "7th of 13", "8th of 13", "9th of 13", "10th of 13",
+		"11th of 13", "12th of 13"};
+
+	begin(1, 0);
+	client_ask('a');
+	world_settle();
+	/* One that waits for longer than the others is behind them all. */
+	for (char name = 'b'; name < 'n'; name++)
+		client_ask_at(name, 0, SECONDS(1));
+	client_ask_at('n', 0, SECONDS(3));
+	world_pass(SECONDS(1));
+	for (char name = 'b'; name < 'n'; name++)
+		assert_non_null(strstr(client_error(name), places[name - 'b']));
+	world_pass(SECONDS(2));
+	assert_non_null(strstr(client_error('n'), "you were 1st of 1"));
 	world_end();
 }
 
@@ -1102,6 +1124,7 @@ int main(void)
 		cmocka_unit_test(who_leaves_the_queue_is_not_served),
 		cmocka_unit_test(nothing_is_opened_for_who_has_left),
 		cmocka_unit_test(pool_timeout_says_who_holds_the_pool),
+		cmocka_unit_test(each_is_told_its_place),
 		cmocka_unit_test(who_may_not_know_is_not_told_who_holds_the_pool),
 		cmocka_unit_test(pool_timeout_says_why_no_other_connection_is_opened),
 		cmocka_unit_test(never_more_than_pool_size_and_max_overflow),

@@ -31,6 +31,52 @@ static unsigned home(void)
 	return world_pool(0)->home;
 }
 
+/* --- who holds the pool --- */
+
+static void whoever_waits_is_told_of_the_holders_on_all_shards(void **state)
+{
+	for (unsigned at = 0; at < 3; at++) {
+		begin(3, 3, 0);
+		for (unsigned i = 0; i < 3; i++) {
+			client_ask_at((char)('a' + i), i, 0);
+			world_settle();
+			world_pass(SECONDS(1));
+		}
+		client_begin('a');
+		client_run('b');
+		client('c')->server->back->pin = "listen";
+		for (unsigned i = 0; i < 3; i++) {
+			client_ask_at((char)('d' + i), (at + i) % 3, SECONDS(2));
+			world_pass(USEC_PER_MSEC);
+		}
+		world_pass(SECONDS(2));
+		for (char name = 'd'; name <= 'f'; name++) {
+			const char *told = client_error(name);
+			assert_non_null(strstr(told,
+				"full (3 of 3) for 2.0 s: 1 idle in transaction, 1 running, "
+				"1 pinned (listen); oldest holder: user \"a\""));
+			assert_null(strstr(told, "workers"));
+		}
+		assert_non_null(strstr(client_error('d'), "you were 1st of 3"));
+		world_end();
+	}
+}
+
+static void who_hears_nothing_of_other_shards_says_so(void **state)
+{
+	begin(2, 1, 0);
+	client_ask_at('a', home(), 0);
+	world_settle();
+	client_ask_at('b', stranger(), SECONDS(1));
+	world_settle();
+	/* The other shard has no time to answer. */
+	world.now += SECONDS(1);
+	while (world_fire(stranger()))
+		;
+	assert_non_null(strstr(client_error('b'), " on 1 of 2 workers; you were 1st of 1"));
+	world_end();
+}
+
 /* --- lending --- */
 
 static void idle_connection_goes_to_the_shard_where_someone_waits(void **state)
@@ -567,6 +613,8 @@ static void flavours_live_through_anything_together(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(whoever_waits_is_told_of_the_holders_on_all_shards),
+		cmocka_unit_test(who_hears_nothing_of_other_shards_says_so),
 		cmocka_unit_test(idle_connection_goes_to_the_shard_where_someone_waits),
 		cmocka_unit_test(the_oldest_of_all_shards_is_served_first),
 		cmocka_unit_test(the_budget_is_one_for_all_shards),
