@@ -17,6 +17,9 @@
 
 enum pool_mode { POOL_MODE_TRANSACTION, POOL_MODE_SESSION };
 
+/* Who takes turns when a pool is full. */
+enum fair_by { FAIR_BY_USER, FAIR_BY_APPLICATION, FAIR_BY_NONE };
+
 /* A list of words or addresses. */
 struct config_list {
 	char **items;
@@ -31,6 +34,8 @@ struct config_pool {
 	int pool_size;
 	int max_overflow; /* -1: no limit */
 	int min_size;
+	int max_waiting; /* 0: no limit */
+	enum fair_by fair_by;
 	usec_t overflow_linger;
 	usec_t pool_timeout;
 	usec_t pool_recycle; /* -1: no limit */

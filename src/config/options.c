@@ -91,6 +91,15 @@ const struct option_row options[] = {
 	POOL(INT, min_size, "0", 0, 100000, false, "connections opened ahead of need", NULL),
 	POOL(DURATION, pool_timeout, "30s", 0, YEAR, true,
 		"longest wait for a connection, then a clear error; 0: no limit", NULL),
+	POOL(INT, max_waiting, "0", 0, 1000000, false,
+		"most clients that wait for a connection, one more is refused at once; 0: no limit",
+		"Counted over all workers. Clients for whom a connection is idle or may still be "
+		"opened do not count."),
+	POOL(FAIR_BY, fair_by, "user", 0, 0, false,
+		"who takes turns when clients wait: user, application, or none (by age alone)",
+		"Each user (or application_name) that waits is served in turn, and its own "
+		"clients first come, first served, however many it has. Where all are the same "
+		"user, that is by age."),
 	POOL(DURATION, pool_recycle, "-1", -1, 10 * YEAR, false,
 		"oldest age of a connection; -1: no limit", NULL),
 	POOL(DURATION, pool_idle_timeout, "10min", 0, YEAR, false,
@@ -190,6 +199,7 @@ static void print_duration(long long usec, struct buf *b)
 /* --- words --- */
 
 static const char *const pool_modes[] = {"transaction", "session", NULL};
+static const char *const fair_bys[] = {"user", "application", "none", NULL};
 static const char *const log_levels[] = {"error", "warning", "info", "debug", NULL};
 
 static bool parse_word(const char *const *words, const char *text, long long *ret_value)
@@ -287,6 +297,8 @@ static bool read_number(const struct option_row *row, const char *text, long lon
 		       *ret_value <= row->max;
 	case OPTION_POOL_MODE:
 		return parse_word(pool_modes, text, ret_value);
+	case OPTION_FAIR_BY:
+		return parse_word(fair_bys, text, ret_value);
 	case OPTION_LOG_LEVEL:
 		return parse_word(log_levels, text, ret_value);
 	case OPTION_LIST:
@@ -308,6 +320,9 @@ static void store_number(const struct option_row *row, long long value, char *fi
 		break;
 	case OPTION_POOL_MODE:
 		*(enum pool_mode *)(void *)field = (enum pool_mode)value;
+		break;
+	case OPTION_FAIR_BY:
+		*(enum fair_by *)(void *)field = (enum fair_by)value;
 		break;
 	case OPTION_LOG_LEVEL:
 		*(enum log_level *)(void *)field = (enum log_level)value;
@@ -364,6 +379,9 @@ void option_print(const struct option_row *row, const void *base, struct buf *b)
 	case OPTION_POOL_MODE:
 		buf_text(b, pool_modes[*(const enum pool_mode *)(const void *)field]);
 		break;
+	case OPTION_FAIR_BY:
+		buf_text(b, fair_bys[*(const enum fair_by *)(const void *)field]);
+		break;
 	case OPTION_LOG_LEVEL:
 		buf_text(b, log_levels[*(const enum log_level *)(const void *)field]);
 		break;
@@ -402,6 +420,9 @@ void option_print_allowed(const struct option_row *row, struct buf *b)
 		break;
 	case OPTION_POOL_MODE:
 		buf_text(b, "transaction or session");
+		break;
+	case OPTION_FAIR_BY:
+		buf_text(b, "user, application or none");
 		break;
 	case OPTION_LOG_LEVEL:
 		buf_text(b, "error, warning, info or debug");

@@ -25,6 +25,7 @@ enum option_type {
 	OPTION_TEXT,
 	OPTION_SECRET,
 	OPTION_POOL_MODE,
+	OPTION_FAIR_BY,
 	OPTION_LOG_LEVEL,
 	OPTION_WORKERS, /* a number, or "auto" */
 };

@@ -13,6 +13,7 @@
 
 #include "daemon/internal.h"
 #include "daemon/systemd.h"
+#include "pool/board.h"
 
 #define DIAL_THREADS   8
 #define CANCEL_THREADS 4
@@ -121,26 +122,30 @@ static void raise_descriptor_limit(const struct config *config)
 
 static int make_workers(struct daemon *d)
 {
-	struct worker_events events = {.cancel = on_cancel,
-		.kill = on_kill,
-		.ask_seat = accounts_ask_seat,
-		.free_seat = accounts_free_seat,
-		.client_closed = doors_client_closed,
-		.client_uncounted = doors_client_uncounted,
-		.drained = stop_drained,
-		.closed = stop_closed,
-		.arg = d};
-	struct console_host console = {.peers = d->console_peers,
-		.n_peers = d->n_workers,
-		.reload = reload_for_console,
-		.shutdown = on_console_shutdown,
-		.arg = d};
-	int r = 0;
+	struct worker_kit kit = {.n_workers = d->n_workers,
+		.config = d->config,
+		.dialler = d->dialler,
+		.peers = d->peers,
+		.events = {.cancel = on_cancel,
+			.kill = on_kill,
+			.ask_seat = accounts_ask_seat,
+			.free_seat = accounts_free_seat,
+			.client_closed = doors_client_closed,
+			.client_uncounted = doors_client_uncounted,
+			.drained = stop_drained,
+			.closed = stop_closed,
+			.arg = d},
+		.console = {.peers = d->console_peers,
+			.n_peers = d->n_workers,
+			.reload = reload_for_console,
+			.shutdown = on_console_shutdown,
+			.arg = d}};
+	int r = boards_new(d->n_workers, &d->boards);
 
+	kit.boards = d->boards;
 	for (unsigned i = 0; r == 0 && i < d->n_workers; i++) {
 		struct worker *w = &d->workers[i];
-		r = worker_init(
-			w, i, d->n_workers, d->config, d->dialler, d->peers, &events, &console);
+		r = worker_init(w, i, &kit);
 		d->peers[i] = (struct pools_peer){.mailbox = w->mailbox, .pools = w->pools};
 		d->console_peers[i] =
 			(struct console_peer){.mailbox = w->mailbox, .console = w->console};
@@ -236,6 +241,7 @@ static void end(struct daemon *d)
 	config_free(d->config);
 	buf_clear(&d->listen_text);
 	free(d->workers);
+	boards_free(d->boards);
 	free(d->peers);
 	free(d->console_peers);
 	free(d->n_clients);

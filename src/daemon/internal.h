@@ -45,6 +45,7 @@ struct daemon {
 	struct worker *workers;
 	unsigned n_workers;
 	struct pools_peer *peers;
+	struct boards *boards;
 	struct console_peer *console_peers;
 	struct signal_watch *watches[3];
 

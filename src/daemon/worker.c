@@ -138,11 +138,9 @@ static int make_protocols(struct worker *w)
 	return 0;
 }
 
-int worker_init(struct worker *w, unsigned index, unsigned n_workers, const struct config *config,
-	struct dialler *dialler, const struct pools_peer *peers, const struct worker_events *events,
-	const struct console_host *console)
+int worker_init(struct worker *w, unsigned index, const struct worker_kit *kit)
 {
-	*w = (struct worker){.index = index, .config = config, .events = *events};
+	*w = (struct worker){.index = index, .config = kit->config, .events = kit->events};
 	int r = loop_new(&w->loop);
 	if (r == 0)
 		r = mailbox_new(w->loop, w, &w->mailbox);
@@ -157,15 +155,17 @@ int worker_init(struct worker *w, unsigned index, unsigned n_workers, const stru
 	output_init(&w->space->to_server);
 	struct pools_host pools = {.loop = w->loop,
 		.mailbox = w->mailbox,
-		.dialler = dialler,
+		.dialler = kit->dialler,
 		.space = w->space,
-		.peers = peers,
-		.config = config,
+		.peers = kit->peers,
+		.boards = kit->boards,
+		.config = kit->config,
 		.shard = index,
-		.n_shards = n_workers,
+		.n_shards = kit->n_workers,
 		.proto_worker = proto_worker,
 		.describe_holder = describe_holder,
 		.may_read = session_may_read,
+		.flow_of = session_flow,
 		.arg = w};
 	r = pools_new(&pools, &w->pools);
 	struct sessions_host sessions = {.loop = w->loop,
@@ -182,10 +182,10 @@ int worker_init(struct worker *w, unsigned index, unsigned n_workers, const stru
 		.uncounted = on_uncounted,
 		.arg = w};
 	if (r == 0)
-		r = sessions_new(&sessions, config, &w->sessions);
+		r = sessions_new(&sessions, kit->config, &w->sessions);
 	if (r == 0)
-		r = console_new(console, index, w->loop, w->mailbox, w->pools, w->sessions, config,
-			&w->console);
+		r = console_new(&kit->console, index, w->loop, w->mailbox, w->pools, w->sessions,
+			kit->config, &w->console);
 	return r;
 }
 

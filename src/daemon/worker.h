@@ -33,6 +33,17 @@ struct worker_events {
 	void *arg;
 };
 
+/* What all workers are made of; borrowed, and alive as long as they are. */
+struct worker_kit {
+	unsigned n_workers;
+	const struct config *config;
+	struct dialler *dialler;
+	const struct pools_peer *peers; /* filled for all workers before the first one starts */
+	struct boards *boards;
+	struct worker_events events;
+	struct console_host console;
+};
+
 struct worker {
 	unsigned index;
 	pthread_t thread;
@@ -50,11 +61,8 @@ struct worker {
 	struct worker_events events;
 };
 
-/* Makes the worker, not yet its thread. `peers` is filled for all workers before the first one
- * starts. Returns 0 or -errno. */
-MUST_USE int worker_init(struct worker *w, unsigned index, unsigned n_workers,
-	const struct config *config, struct dialler *dialler, const struct pools_peer *peers,
-	const struct worker_events *events, const struct console_host *console);
+/* Makes the worker, not yet its thread. Returns 0 or -errno. */
+MUST_USE int worker_init(struct worker *w, unsigned index, const struct worker_kit *kit);
 
 MUST_USE int worker_start(struct worker *w);
 

@@ -72,14 +72,14 @@ static void take(const struct pool *pool, struct census *ret_census)
 	count_lent(pool, ret_census);
 }
 
-/* How many wait here for longer. */
-static unsigned count_before(const struct pool *pool, usec_t since)
+/* How many come before it here. */
+static unsigned count_before(const struct pool *pool, turn_t turn)
 {
 	const struct list *link;
 	unsigned n = 0;
 
 	list_for_each (link, &pool->waiters) {
-		if (container_of(link, const struct waiter, link)->since >= since)
+		if (container_of(link, const struct waiter, link)->turn >= turn)
 			break;
 		n++;
 	}
@@ -97,7 +97,7 @@ static struct census *known(struct pool *pool)
 
 /* --- asking the others --- */
 
-void census_ask(struct pool *pool, usec_t since)
+void census_ask(struct pool *pool, turn_t turn)
 {
 	usec_t now = clock_usec();
 
@@ -106,16 +106,16 @@ void census_ask(struct pool *pool, usec_t since)
 	pool->census_asked = now;
 	for (unsigned i = 0; i < pool->owner->host.n_shards; i++) {
 		if (i != pool->owner->host.shard)
-			shard_ask_census(pool, i, since);
+			shard_ask_census(pool, i, turn);
 	}
 }
 
-void census_asked(struct pool *pool, unsigned shard, usec_t since)
+void census_asked(struct pool *pool, unsigned shard, turn_t turn)
 {
 	struct census census;
 
 	take(pool, &census);
-	census.n_before = count_before(pool, since);
+	census.n_before = count_before(pool, turn);
 	shard_tell_census(pool, shard, &census);
 }
 
@@ -141,13 +141,13 @@ static void add(struct census *sum, const struct census *more)
 		sum->oldest = more->oldest;
 }
 
-void census_sum(struct pool *pool, usec_t since, struct census *ret_sum)
+void census_sum(struct pool *pool, turn_t turn, struct census *ret_sum)
 {
 	unsigned self = pool->owner->host.shard;
 	struct census *shards = known(pool);
 	usec_t now = clock_usec();
 
-	*ret_sum = (struct census){.taken = now, .n_before = count_before(pool, since)};
+	*ret_sum = (struct census){.taken = now, .n_before = count_before(pool, turn)};
 	if (shards && shards[self].taken + SAME_TIME < now)
 		take(pool, &shards[self]);
 	for (unsigned i = 0; shards && i < pool->owner->host.n_shards; i++) {

@@ -11,12 +11,42 @@
 
 #define LOG_BURST 5
 
+/* A connection that another shard has to spare is not asked for as long as a dial takes, as a rule:
+ * below the budget each shard gets its own, and connections do not travel. */
+#define DIAL_PATIENCE (10 * USEC_PER_MSEC)
+
 struct dial {
 	struct pool *pool;
 	usec_t since;
 	unsigned flavour;
 	bool overflow;
 };
+
+static void show_dials(const struct pool *pool)
+{
+	atomic_store_explicit(&pool->board->signs[pool->owner->host.shard].n_dialling,
+		pool->n_dialling, memory_order_relaxed);
+}
+
+static void dial_begins(struct pool *pool)
+{
+	pool->n_dialling++;
+	show_dials(pool);
+	pool->ask_around_at = clock_usec() + DIAL_PATIENCE;
+	if (pool->owner->host.n_shards > 1)
+		pool_wake_at(pool, pool->ask_around_at);
+}
+
+/* While it was under way, the others closed nothing to make room for who waits here. */
+static void dial_is_over(struct pool *pool)
+{
+	pool->n_dialling--;
+	show_dials(pool);
+	if (!pool->n_dialling && pool->n_waiting) {
+		pool->ask_around_at = 0;
+		pool_tend_soon(pool);
+	}
+}
 
 static void dial_failed(struct pool *pool, const struct refusal *refusal, bool final)
 {
@@ -29,7 +59,7 @@ static void dial_failed(struct pool *pool, const struct refusal *refusal, bool f
 			pool->name, pool->user, final,
 			log_escape(refusal->text, text, sizeof(text)),
 			log_left_out(n_dropped, left_out));
-	pool->n_dialling--;
+	dial_is_over(pool);
 	shard_dial_failed(pool, refusal, final);
 	pool_ask(pool);
 }
@@ -70,7 +100,7 @@ static void open_dialled(const struct dial *dial, struct dialled *dialled)
 	/* In this order: what the ledger gives out now is not for the waiter that this one is for.
 	 */
 	shard_dialled(pool);
-	pool->n_dialling--;
+	dial_is_over(pool);
 	/* After a reload to smaller limits the ledger may have had it closed as one too many. */
 	if (server->state == SERVER_IDLE)
 		pool_release(pool, server);
@@ -87,7 +117,7 @@ static void dial_ended(struct message *message, void *arg)
 	struct pool *pool = dial->pool;
 
 	if (pool->owner->stopped || result->error == -ECANCELED) {
-		pool->n_dialling--;
+		dial_is_over(pool);
 		shard_return(pool, PERMIT_UNUSED);
 	} else if (result->error == 0) {
 		open_dialled(dial, &result->dialled);
@@ -148,10 +178,19 @@ void pool_granted(struct pool *pool, bool overflow, bool ahead)
 		shard_return(pool, PERMIT_UNUSED);
 		return;
 	}
-	pool->n_dialling++;
+	dial_begins(pool);
 	int r = start(pool, overflow);
 	if (r < 0)
 		dial_failed_here(pool, r);
+}
+
+void pool_ask_around(struct pool *pool, usec_t now)
+{
+	if (now < pool->ask_around_at)
+		return;
+	pool->ask_around_at = USEC_NEVER;
+	if (pool->n_waiting && pool->owner->host.n_shards > 1)
+		shard_tell_wish(pool, pool->owner->host.shard);
 }
 
 /* --- when dials fail --- */

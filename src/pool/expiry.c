@@ -20,7 +20,7 @@ static usec_t not_yet(struct pool *pool, const struct waiter *w, usec_t now)
 		return w->deadline;
 	if (w->deadline - now > CENSUS_LEAD)
 		return w->deadline - CENSUS_LEAD;
-	census_ask(pool, w->since);
+	census_ask(pool, w->turn);
 	return w->deadline;
 }
 
@@ -55,7 +55,7 @@ static usec_t timed_out_at(
 static void time_out_waiters(struct pool *pool, usec_t now)
 {
 	uint64_t n_before = pool->stats.total.n_refused;
-	const struct waiter *oldest = list_first(&pool->waiters, struct waiter, link);
+	const struct waiter *oldest = queue_first(pool);
 	char detail[EXPLANATION_SIZE], text[EXPLANATION_SIZE + 100];
 	char left_out[LOG_LEFT_OUT_SIZE];
 	unsigned n_dropped;
@@ -154,16 +154,22 @@ static void let_go_any(struct pool *pool, unsigned n)
 void pool_let_go(struct pool *pool, enum surplus surplus, unsigned n, unsigned n_asked)
 {
 	pool->asked_surplus[surplus] = false;
-	if (surplus == SURPLUS_BUDGET)
-		let_go_any(pool, n);
-	else
+	if (surplus != SURPLUS_BUDGET) {
 		let_go_idle(pool, surplus, n, n_asked);
+		return;
+	}
+	let_go_any(pool, n);
+	if (n < n_asked)
+		pool->shedding = false;
+	else if (pool->shedding)
+		pool_shed(pool);
 }
 
 void pool_shed(struct pool *pool)
 {
 	unsigned n = pool_n_alive(pool);
 
+	pool->shedding = true;
 	if (n <= pool->n_to_close || pool->asked_surplus[SURPLUS_BUDGET])
 		return;
 	pool->asked_surplus[SURPLUS_BUDGET] = true;

@@ -106,7 +106,7 @@ void pool_explain(
 	struct census census;
 	struct buf text = {0};
 
-	census_sum(pool, w->since, &census);
+	census_sum(pool, w->turn, &census);
 	buf_printf(&text, "pool %s/%s ", pool->name, pool->user);
 	if (pool->paused) {
 		buf_printf(&text, "paused for more than %.1f s", seconds(now - w->since));

@@ -62,8 +62,14 @@ const char *holder_use_name(enum holder_use use)
 
 void pool_count(const struct pool *pool, struct pool_counts *ret_counts)
 {
-	const struct waiter *w = list_first(&pool->waiters, struct waiter, link);
+	usec_t now = clock_usec(), oldest = now;
+	const struct list *link;
 
+	list_for_each (link, &pool->waiters) {
+		const struct waiter *w = container_of(link, const struct waiter, link);
+		if (w->since < oldest)
+			oldest = w->since;
+	}
 	*ret_counts = (struct pool_counts){.n_clients = pool->n_clients,
 		.n_waiting = pool->n_waiting,
 		.n_idle = pool->n_servers[SERVER_IDLE],
@@ -73,7 +79,7 @@ void pool_count(const struct pool *pool, struct pool_counts *ret_counts)
 		.n_held = pool->n_servers[SERVER_HELD],
 		.n_closing = pool->n_servers[SERVER_CLOSING],
 		.n_dialling = pool->n_dialling,
-		.oldest_wait = w ? clock_usec() - w->since : 0,
+		.oldest_wait = now - oldest,
 		.is_home = pool_is_home(pool)};
 }
 

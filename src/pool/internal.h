@@ -1,9 +1,9 @@
 /*
  * The struct of a pool's shard, and what the files of this folder call of each other: pools.c (all
- * pools of a worker), pool.c (acquire, release, queue), dialling.c (new connections), expiry.c (the
- * clock), census.c and explain.c (who holds the pool), crowd.c (full for long), server.c (server
- * connections), ledger.c (the one budget), shard.c (messages between shards), stats.c, info.c (what
- * the console asks).
+ * pools of a worker), pool.c (acquire, release), queue.c (those who wait), board.c (what shards see
+ * of each other), dialling.c (new connections), expiry.c (the clock), census.c and explain.c (who
+ * holds the pool), crowd.c (full for long), server.c (server connections), ledger.c (the one
+ * budget), shard.c (messages between shards), stats.c, info.c (what the console asks).
  *
  * Two rules keep this free of surprises. waiter->done() is only called from pool_release() and what
  * leads to it, and from pool_tend(); so whatever else finds that a waiter can be helped calls
@@ -12,6 +12,7 @@
  */
 #pragma once
 
+#include "pool/board.h"
 #include "pool/pool.h"
 
 /* Dials of one pool under way at once. */
@@ -20,7 +21,6 @@
 /* What a shard wants of the ledger. */
 struct ask {
 	unsigned n;   /* connections to open */
-	usec_t since; /* the age of its oldest waiter */
 	bool told;    /* that dials fail: it is to be told when they work again */
 	bool crowded; /* clients have been waiting there for seconds */
 };
@@ -45,10 +45,17 @@ struct ledger {
 	struct ask *asks; /* one per shard */
 };
 
-/* Another shard has a waiter and no connection. */
-struct wish {
-	bool open;
+/* Flavours are few: bits of a protocol's. */
+#define FLAVOURS_MAX 32
+
+/* Where in the queue a flow was met last. */
+#define FLOW_HINTS 64
+
+/* How fast turns come. */
+struct pace {
 	usec_t since;
+	turn_t clock; /* at that moment */
+	turn_t slack; /* as it was then: turns in the time that may be missed */
 };
 
 /* Who has had a connection for longest; ready to be printed. */
@@ -70,7 +77,7 @@ struct census {
 	unsigned n_shards; /* that are counted in it */
 	unsigned n_alive, n_open, n_uses[N_USES];
 	unsigned n_waiting;
-	unsigned n_before;             /* that wait for longer than who asks */
+	unsigned n_before;             /* that come before who asks */
 	const char *pins[CENSUS_PINS]; /* static: why clients are pinned; not all if that is full */
 	unsigned n_pins;
 	struct census_holder oldest;
@@ -114,14 +121,21 @@ struct pool {
 	unsigned n_servers[N_SERVER_STATES];
 	unsigned n_clients;
 	unsigned last_flavour; /* what was asked for last */
-	struct list waiters;   /* oldest first */
-	unsigned n_waiting;
+	struct list waiters;   /* in the order of their turns */
+	unsigned n_waiting, n_waiting_of[FLAVOURS_MAX];
+	uint32_t flavours;                 /* of those who wait, as bits */
+	struct waiter *latest[FLOW_HINTS]; /* of each flow that waits, or NULL */
+	struct list turned_away;           /* still to be told that they cannot wait */
+	struct board *board;
+	struct pace pace;
 	unsigned n_dialling;             /* permissions in use here */
 	unsigned n_asked;                /* permissions asked for and not given yet */
 	unsigned n_to_close;             /* connections to be closed when they are released */
 	bool asked_surplus[N_SURPLUSES]; /* the answer is on its way */
-	bool wishing;                    /* other shards may know of our waiters */
-	struct wish *wishes;             /* theirs; one per shard */
+	bool shedding;        /* there were too many: one that comes from elsewhere may be it */
+	bool wishing;         /* other shards may know of our waiters */
+	bool *wishes;         /* theirs; one per shard */
+	usec_t ask_around_at; /* when dials take too long for the others not to know */
 
 	struct crowd crowd;
 	struct census *censuses; /* what the other shards have told; NULL: nothing yet */
@@ -151,7 +165,8 @@ struct pools {
 	uint64_t next_server_id;
 	bool paused_all;
 	struct list paused_names;
-	bool stopped; /* pools_stop() */
+	bool stopped;                          /* pools_stop() */
+	struct message *parked, **parked_last; /* for pools that are not known yet */
 };
 
 static inline bool pool_is_home(const struct pool *pool)
@@ -200,6 +215,28 @@ void pool_refuse(struct pool *pool, usec_t now, hopeless_fn hopeless);
 
 unsigned pool_n_alive(const struct pool *pool);
 
+/* --- queue.c --- */
+
+/* Puts a waiter in; its `since`, `deadline` and `flavour` are set. False: there are too many. */
+MUST_USE bool queue_enter(struct pool *pool, struct waiter *w, const void *holder);
+
+/* Takes one out that is given a connection. */
+void queue_serve(struct waiter *w);
+
+/* The one whose turn it is, of all, or of those who want that flavour; or NULL. */
+struct waiter *queue_first(const struct pool *pool);
+struct waiter *queue_first_of(const struct pool *pool, unsigned flavour);
+
+/* By how much the turn of someone elsewhere has to be earlier to come before ours. */
+turn_t queue_slack(struct pool *pool, usec_t now);
+
+/* What turns are taken by has changed. */
+void queue_sort_again(struct pool *pool);
+
+/* Refuses one that is not in the queue; it is told later, by pool_tend(). */
+void queue_turn_away(struct pool *pool, struct waiter *w);
+void queue_tell_turned_away(struct pool *pool);
+
 /* --- dialling.c --- */
 
 /* A permission has come: dials, or gives it back if nobody waits any more and it is not `ahead` of
@@ -213,6 +250,9 @@ void pool_told_recovery(struct pool *pool);
 /* True while nobody needs to wait, since the answer is known already. */
 bool pool_fails_fast(const struct pool *pool, usec_t now);
 
+/* A dial that takes long: someone else may have a connection to spare meanwhile. */
+void pool_ask_around(struct pool *pool, usec_t now);
+
 void pool_refuse_hopeless(struct pool *pool, usec_t now);
 
 /* --- census.c --- */
@@ -220,14 +260,14 @@ void pool_refuse_hopeless(struct pool *pool, usec_t now);
 /* So long before somebody is told who holds the pool the other shards are asked. */
 #define CENSUS_LEAD (50 * USEC_PER_MSEC)
 
-/* Asks the other shards, unless that was done a moment ago. `since`: of a waiter whose place is
+/* Asks the other shards, unless that was done a moment ago. `turn`: of a waiter whose place is
  * wanted. */
-void census_ask(struct pool *pool, usec_t since);
-void census_asked(struct pool *pool, unsigned shard, usec_t since);
+void census_ask(struct pool *pool, turn_t turn);
+void census_asked(struct pool *pool, unsigned shard, turn_t turn);
 void census_told(struct pool *pool, unsigned shard, const struct census *census);
 
 /* This shard as it is now, and the others as they were when they were asked last. */
-void census_sum(struct pool *pool, usec_t since, struct census *ret_sum);
+void census_sum(struct pool *pool, turn_t turn, struct census *ret_sum);
 
 /* --- crowd.c --- */
 
@@ -289,7 +329,10 @@ usec_t server_old_at(const struct server *server); /* when pool_recycle is over 
 usec_t server_expiry(const struct server *server); /* of an idle one */
 
 /* --- ledger.c: on the home shard --- */
-void ledger_ask(struct pool *pool, unsigned shard, unsigned n, usec_t since);
+/* The most connections that there may be; UINT32_MAX: no limit. */
+unsigned ledger_budget(const struct pool *pool);
+
+void ledger_ask(struct pool *pool, unsigned shard, unsigned n);
 void ledger_withdraw(struct pool *pool, unsigned shard);
 void ledger_dialled(struct pool *pool);
 void ledger_dial_failed(struct pool *pool, const struct refusal *refusal, bool final);
@@ -313,7 +356,7 @@ bool ledger_is_full(const struct pool *pool);
 void ledger_try_again(struct pool *pool);
 
 /* --- shard.c: to the home shard, and between shards --- */
-void shard_ask(struct pool *pool, unsigned n, usec_t since);
+void shard_ask(struct pool *pool, unsigned n);
 void shard_withdraw(struct pool *pool);
 void shard_dialled(struct pool *pool);
 void shard_dial_failed(struct pool *pool, const struct refusal *refusal, bool final);
@@ -327,8 +370,8 @@ void shard_tell_recovery(struct pool *pool, unsigned shard);
 void shard_tell_shed(struct pool *pool);
 void shard_tell_full(struct pool *pool, unsigned shard);
 
-/* Tells the other shards that `shard` waits since then. */
-void shard_tell_wish(struct pool *pool, unsigned shard, usec_t since);
+/* Tells the other shards that someone waits at `shard`. */
+void shard_tell_wish(struct pool *pool, unsigned shard);
 
 /* Tells the other shards that the server does not answer. */
 void shard_tell_suspicion(struct pool *pool);
@@ -337,8 +380,19 @@ void shard_tell_suspicion(struct pool *pool);
 MUST_USE bool shard_send_server(struct pool *pool, struct server *server, unsigned shard);
 
 void shard_report_crowd(struct pool *pool, usec_t since);
-void shard_ask_census(struct pool *pool, unsigned shard, usec_t since);
+void shard_ask_census(struct pool *pool, unsigned shard, turn_t turn);
 void shard_tell_census(struct pool *pool, unsigned shard, const struct census *census);
 
-/* The shard whose wish is older than `since`, or -1. */
-int shard_oldest_wish(const struct pool *pool, usec_t since);
+/* Does someone wait at another shard? */
+bool shard_others_wait(const struct pool *pool);
+
+/* The other shard that has told its wish and whose first waiter has the earliest turn, which is
+ * before `limit`; or -1. `ret_fits`: a connection of that flavour is of use there; else it is in
+ * the way of one that is. NULL: only where it is of use. */
+int shard_next_turn(const struct pool *pool, turn_t limit, unsigned flavour, bool *ret_fits);
+
+/* After a reload: what has come for pools that were not known. */
+void shard_deliver_parked(struct pools *pools);
+
+/* For the end: throws it away. */
+void shard_drop_parked(struct pools *pools);

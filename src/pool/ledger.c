@@ -10,7 +10,7 @@
 #define DELAY_FIRST (50 * USEC_PER_MSEC)
 #define DELAY_LAST  (2 * USEC_PER_SEC)
 
-static unsigned budget(const struct pool *pool)
+unsigned ledger_budget(const struct pool *pool)
 {
 	const struct config_pool *limits = &pool->limits;
 
@@ -32,7 +32,7 @@ static unsigned larger(unsigned a, unsigned b)
 /* The connections that are wanted although nobody waits. */
 static unsigned min_size(const struct pool *pool)
 {
-	return smaller((unsigned)pool->limits.min_size, budget(pool));
+	return smaller((unsigned)pool->limits.min_size, ledger_budget(pool));
 }
 
 /* How many there will be when those that are too many are gone. Connections that a shard may let go
@@ -50,17 +50,30 @@ static bool is_alone(const struct pool *pool)
 	return pool->ledger.n_permits == pool->ledger.n_dialling;
 }
 
-/* The shard whose waiter is oldest, or -1. */
+/* The shard whose turn it is of those that ask, or -1. */
 static int next_shard(const struct pool *pool)
 {
-	int oldest = -1;
+	turn_t turn, best = TURN_NEVER;
+	int shard = -1;
 
 	for (unsigned i = 0; i < pool->owner->host.n_shards; i++) {
-		const struct ask *ask = &pool->ledger.asks[i];
-		if (ask->n && (oldest < 0 || ask->since < pool->ledger.asks[oldest].since))
-			oldest = (int)i;
+		if (!pool->ledger.asks[i].n)
+			continue;
+		turn = atomic_load_explicit(&pool->board->signs[i].turn, memory_order_relaxed);
+		if (shard < 0 || turn < best) {
+			shard = (int)i;
+			best = turn;
+		}
 	}
-	return oldest;
+	return shard;
+}
+
+static void show_open(const struct pool *pool)
+{
+	const struct ledger *ledger = &pool->ledger;
+
+	atomic_store_explicit(
+		&pool->board->n_open, ledger->n_permits - ledger->n_dialling, memory_order_relaxed);
 }
 
 /* While dials fail, one at a time finds out when they work again. */
@@ -70,7 +83,20 @@ static bool may_dial(const struct pool *pool)
 
 	return !pool->paused && pool->database && !pool->owner->stopped &&
 	       ledger->n_dialling < (ledger->delay ? 1 : DIALS_MAX) &&
-	       ledger->n_permits < budget(pool);
+	       ledger->n_permits < ledger_budget(pool);
+}
+
+/* Those who still ask may have what is of no use to them, and is in the way from now on. */
+static void tell_full(struct pool *pool)
+{
+	for (unsigned i = 0; i < pool->owner->host.n_shards; i++) {
+		if (!pool->ledger.asks[i].n)
+			continue;
+		if (i == pool->home)
+			pool_tend_soon(pool);
+		else
+			shard_tell_full(pool, i);
+	}
 }
 
 void ledger_serve(struct pool *pool)
@@ -94,9 +120,11 @@ void ledger_serve(struct pool *pool)
 		ledger->n_dialling++;
 		ledger->n_permits++;
 		/* The promise: never more than pool_size + max_overflow. */
-		CHECK(ledger->n_permits <= budget(pool));
-		shard_grant(pool, (unsigned)shard,
-			ledger->n_permits > (unsigned)pool->limits.pool_size, ahead);
+		CHECK(ledger->n_permits <= ledger_budget(pool));
+		bool overflow = ledger->n_permits > (unsigned)pool->limits.pool_size;
+		if (ledger->n_permits >= ledger_budget(pool))
+			tell_full(pool);
+		shard_grant(pool, (unsigned)shard, overflow, ahead);
 	}
 }
 
@@ -128,26 +156,25 @@ static void repeat_wishes(struct pool *pool)
 
 	for (unsigned i = 0; n_shards > 1 && i < n_shards; i++) {
 		if (pool->ledger.asks[i].n)
-			shard_tell_wish(pool, i, pool->ledger.asks[i].since);
+			shard_tell_wish(pool, i);
 	}
 }
 
-void ledger_ask(struct pool *pool, unsigned shard, unsigned n, usec_t since)
+void ledger_ask(struct pool *pool, unsigned shard, unsigned n)
 {
 	struct ask *ask = &pool->ledger.asks[shard];
 
 	ask->n += n;
-	ask->since = since;
 	ledger_serve(pool);
 	if (!ask->n)
 		return;
 	if (pool->ledger.delay && n)
 		tell_trouble(pool, shard);
-	if (pool->ledger.n_permits >= budget(pool))
+	if (pool->ledger.n_permits >= ledger_budget(pool))
 		shard_tell_full(pool, shard);
 	/* No permission to be had now: someone else may have a connection to spare. */
 	if (pool->owner->host.n_shards > 1)
-		shard_tell_wish(pool, shard, since);
+		shard_tell_wish(pool, shard);
 }
 
 void ledger_withdraw(struct pool *pool, unsigned shard)
@@ -161,6 +188,7 @@ void ledger_dialled(struct pool *pool)
 
 	CHECK(ledger->n_dialling > 0);
 	ledger->n_dialling--;
+	show_open(pool);
 	ledger->delay = ledger->retry_at = 0;
 	for (unsigned i = 0; i < pool->owner->host.n_shards; i++) {
 		if (ledger->asks[i].told)
@@ -211,6 +239,7 @@ void ledger_returned(struct pool *pool, enum permit_end end)
 	case PERMIT_CLOSED:
 		break;
 	}
+	show_open(pool);
 	ledger_serve(pool);
 	repeat_wishes(pool);
 	/* With the last living connection went the hope of those that wait. */
@@ -224,7 +253,7 @@ unsigned ledger_let_go(struct pool *pool, enum surplus surplus, unsigned n)
 
 	switch (surplus) {
 	case SURPLUS_BUDGET:
-		floor = budget(pool);
+		floor = ledger_budget(pool);
 		break;
 	case SURPLUS_OVERFLOW:
 		floor = larger((unsigned)pool->limits.pool_size, min_size(pool));
@@ -250,7 +279,7 @@ void ledger_kept(struct pool *pool, unsigned n)
 
 void ledger_check_budget(struct pool *pool)
 {
-	if (n_staying(pool) > budget(pool))
+	if (n_staying(pool) > ledger_budget(pool))
 		shard_tell_shed(pool);
 }
 
@@ -262,5 +291,5 @@ void ledger_try_again(struct pool *pool)
 
 bool ledger_is_full(const struct pool *pool)
 {
-	return pool->ledger.n_permits >= budget(pool);
+	return pool->ledger.n_permits >= ledger_budget(pool);
 }

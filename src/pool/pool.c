@@ -1,25 +1,10 @@
 /*
- * One pool's shard: the queue, handing connections out and taking them back. Called by session/.
+ * One pool's shard: handing connections out and taking them back. Called by session/.
  * Never waits, and never calls a waiter back from pool_acquire().
  */
 #include "pool/pool.h"
 
 #include "pool/internal.h"
-
-/* Waiters that give up within this time of each other do so together. */
-#define REFUSAL_GRAIN (10 * USEC_PER_MSEC)
-
-/* Flavours are few: bits of a protocol's. */
-#define FLAVOURS_MAX 32
-
-void waiter_init(
-	struct waiter *w, void (*done)(struct waiter *, struct server *, const struct refusal *))
-{
-	list_init(&w->link);
-	w->pool = NULL;
-	w->explain = false;
-	w->done = done;
-}
 
 unsigned pool_n_alive(const struct pool *pool)
 {
@@ -51,24 +36,11 @@ static void lend(struct pool *pool, struct server *server, void *holder, usec_t 
 	pool_wake_at(pool, now + KEEPALIVE_WATCH_EVERY);
 }
 
-static void leave_queue(struct waiter *w)
-{
-	struct pool *pool = w->pool;
-
-	list_remove(&w->link);
-	w->pool = NULL;
-	pool->n_waiting--;
-	if (!pool->n_waiting)
-		crowd_ends(pool);
-	if (!pool->n_waiting && (pool->wishing || pool->n_asked))
-		shard_withdraw(pool);
-}
-
 static void serve(struct pool *pool, struct waiter *w, struct server *server)
 {
 	usec_t now = clock_usec();
 
-	leave_queue(w);
+	queue_serve(w);
 	pool->stats.total.wait_usec += (uint64_t)(now - w->since);
 	lend(pool, server, NULL, now);
 	w->done(w, server, NULL);
@@ -82,37 +54,41 @@ static void become_idle(struct pool *pool, struct server *server)
 		pool_wake_at(pool, expiry);
 }
 
-static struct waiter *oldest_of(const struct pool *pool, unsigned flavour)
+/* To the shard where someone waits. What cannot be moved is closed, so that it can open one; and
+ * what would be of no use there, as that makes room for one that is. */
+static void send_off(struct pool *pool, struct server *server, unsigned shard, bool fits)
 {
-	struct list *link;
-
-	list_for_each (link, &pool->waiters) {
-		struct waiter *w = list_entry(link, struct waiter, link);
-		if (w->flavour == flavour)
-			return w;
-	}
-	return NULL;
+	if (fits && shard_send_server(pool, server, shard))
+		return;
+	pool->wishes[shard] = false;
+	pool_close(pool, server, fits ? REASON_SERVER_DIRTY : REASON_SERVER_FLAVOUR);
 }
 
-/* To another shard, where someone waits. What cannot be moved is closed, so that it can open one.
- */
-static void send_off(struct pool *pool, struct server *server, unsigned shard)
+/* To someone elsewhere whose turn is before `limit`, if there is one. */
+static bool give_away(struct pool *pool, struct server *server, turn_t limit)
 {
-	if (shard_send_server(pool, server, shard))
-		return;
-	pool->wishes[shard].open = false;
-	pool_close(pool, server, REASON_SERVER_DIRTY);
+	bool fits;
+	int shard = shard_next_turn(pool, limit, server->flavour, &fits);
+
+	if (shard < 0)
+		return false;
+	send_off(pool, server, (unsigned)shard, fits);
+	/* For our own, if they counted on this one. */
+	if (pool->n_servers[SERVER_IDLE])
+		pool_tend_soon(pool);
+	else
+		pool_ask(pool);
+	return true;
 }
 
 void pool_give(struct pool *pool, struct server *server)
 {
-	struct waiter *w = list_first(&pool->waiters, struct waiter, link);
-	int shard = shard_oldest_wish(pool, w ? w->since : USEC_NEVER);
+	struct waiter *w = queue_first(pool);
+	bool others_wait = shard_others_wait(pool);
 
-	if (shard >= 0) {
-		send_off(pool, server, (unsigned)shard);
+	if (others_wait &&
+		give_away(pool, server, w ? w->turn - queue_slack(pool, clock_usec()) : TURN_NEVER))
 		return;
-	}
 	if (w && w->flavour != server->flavour) {
 		/* It cannot use this one: the place is for a connection that it can use, unless
 		 * that is on its way. */
@@ -120,7 +96,9 @@ void pool_give(struct pool *pool, struct server *server)
 			pool_close(pool, server, REASON_SERVER_FLAVOUR);
 			return;
 		}
-		w = oldest_of(pool, server->flavour);
+		w = queue_first_of(pool, server->flavour);
+		if (!w && others_wait && give_away(pool, server, TURN_NEVER))
+			return;
 	}
 	if (w)
 		serve(pool, w, server);
@@ -191,15 +169,36 @@ static bool lacks_server(const struct pool *pool)
 	return !pool->paused && pool->n_waiting > pool->n_servers[SERVER_TESTING];
 }
 
+/* An idle connection that is wanted elsewhere and not here, or NULL. */
+static struct server *wanted_elsewhere(const struct pool *pool, int *ret_shard, bool *ret_fits)
+{
+	bool lacks = lacks_server(pool);
+	struct list *link;
+
+	list_for_each (link, &pool->servers[SERVER_IDLE]) {
+		struct server *server = list_entry(link, struct server, link);
+		if (lacks && pool->n_waiting_of[server->flavour])
+			continue;
+		*ret_fits = true;
+		*ret_shard = shard_next_turn(pool, TURN_NEVER, server->flavour, NULL);
+		/* To make room for others is for those who have no use for room. */
+		if (*ret_shard < 0 && !lacks)
+			*ret_shard = shard_next_turn(pool, TURN_NEVER, server->flavour, ret_fits);
+		if (*ret_shard >= 0)
+			return server;
+	}
+	return NULL;
+}
+
 void pool_serve_wishes(struct pool *pool)
 {
 	struct server *server;
 	int shard;
+	bool fits;
 
-	while (!pool->paused && !lacks_server(pool) &&
-		(server = list_first(&pool->servers[SERVER_IDLE], struct server, link)) &&
-		(shard = shard_oldest_wish(pool, USEC_NEVER)) >= 0)
-		send_off(pool, server, (unsigned)shard);
+	while (!pool->paused && shard_others_wait(pool) &&
+		(server = wanted_elsewhere(pool, &shard, &fits)))
+		send_off(pool, server, (unsigned)shard, fits);
 }
 
 void pool_ask(struct pool *pool)
@@ -213,10 +212,8 @@ void pool_ask(struct pool *pool)
 	unsigned n = pool->n_waiting - on_the_way;
 	if (n > DIALS_MAX - pool->n_asked)
 		n = DIALS_MAX - pool->n_asked;
-	const struct waiter *oldest = list_first(&pool->waiters, struct waiter, link);
-	CHECK(oldest);
 	pool->n_asked += n;
-	shard_ask(pool, n, oldest->since);
+	shard_ask(pool, n);
 }
 
 int pool_acquire(struct pool *pool, struct waiter *w, void *holder, usec_t pool_timeout,
@@ -225,10 +222,12 @@ int pool_acquire(struct pool *pool, struct waiter *w, void *holder, usec_t pool_
 	usec_t now = clock_usec();
 
 	CHECK(!w->pool);
-	CHECK(w->flavour < FLAVOURS_MAX);
+	CHECK(w->flavour < FLAVOURS_MAX && list_empty(&w->link));
 	pool->last_flavour = w->flavour;
-	/* Those that wait already have a connection on the way to them: no need to queue behind. */
-	if (!pool->paused && pool->n_waiting <= pool->n_servers[SERVER_TESTING]) {
+	/* Those that wait already have a connection on the way to them, or cannot use what is idle:
+	 * no need to queue behind. */
+	if (!pool->paused && (pool->n_waiting <= pool->n_servers[SERVER_TESTING] ||
+				     !pool->n_waiting_of[w->flavour])) {
 		struct server *server = pick(pool, w->flavour, now);
 		if (server) {
 			lend(pool, server, holder, now);
@@ -236,12 +235,12 @@ int pool_acquire(struct pool *pool, struct waiter *w, void *holder, usec_t pool_
 			return 0;
 		}
 	}
-	w->pool = pool;
 	w->since = now;
 	w->deadline = clock_deadline(now, pool_timeout);
-	list_append(&pool->waiters, &w->link);
-	if (pool->n_waiting++ == 0)
-		crowd_begins(pool, now);
+	if (!queue_enter(pool, w, holder)) {
+		queue_turn_away(pool, w);
+		return POOL_QUEUED;
+	}
 	pool_wake_at(pool, w->deadline - (pool->owner->host.n_shards > 1 ? CENSUS_LEAD : 0));
 	if (!pool->database || pool_fails_fast(pool, now)) {
 		pool_tend_soon(pool);
@@ -250,14 +249,6 @@ int pool_acquire(struct pool *pool, struct waiter *w, void *holder, usec_t pool_
 	}
 	pool_ask(pool);
 	return POOL_QUEUED;
-}
-
-void pool_forget(struct waiter *w)
-{
-	if (w->pool)
-		leave_queue(w);
-	else
-		list_remove(&w->link); /* among those about to be told */
 }
 
 /* --- taking back --- */
@@ -285,40 +276,7 @@ void pool_release(struct pool *pool, struct server *server)
 
 /* --- what is tended to --- */
 
-void pool_refuse(struct pool *pool, usec_t now, hopeless_fn hopeless)
-{
-	struct list refused, *link, *next;
-	struct refusal refusal;
-	usec_t next_wake = USEC_NEVER;
-	struct waiter *w;
-
-	/* Apart first: what a waiter does when it is told may change the queue. */
-	list_init(&refused);
-	list_for_each_safe (link, next, &pool->waiters) {
-		w = list_entry(link, struct waiter, link);
-		usec_t moment = hopeless(pool, w, now, NULL);
-		if (moment <= now) {
-			leave_queue(w);
-			list_append(&refused, link);
-			pool->n_refusing++;
-		} else if (moment < next_wake) {
-			next_wake = moment;
-		}
-	}
-	if (next_wake != USEC_NEVER)
-		pool_wake_at(
-			pool, next_wake < now + REFUSAL_GRAIN ? now + REFUSAL_GRAIN : next_wake);
-	while ((w = list_first(&refused, struct waiter, link))) {
-		list_remove(&w->link);
-		hopeless(pool, w, now, &refusal);
-		pool->stats.total.n_refused++;
-		pool->n_told++;
-		w->done(w, NULL, &refusal);
-	}
-	pool->n_refusing = pool->n_told = 0;
-}
-
-/* The oldest waiter that an idle connection can be had for. NULL: none, or one is being tested. */
+/* The first waiter that an idle connection can be had for. NULL: none, or one is being tested. */
 static struct waiter *next_servable(struct pool *pool, usec_t now, struct server **ret_server)
 {
 	unsigned tried = 0;
@@ -343,7 +301,7 @@ void pool_told_full(struct pool *pool)
 	/* What is idle although someone waits is of a flavour that nobody who waits can use. One at
 	 * a time makes room. */
 	if (unused && lacks_server(pool) && !pool->n_servers[SERVER_CLOSING] &&
-		!oldest_of(pool, unused->flavour))
+		!queue_first_of(pool, unused->flavour))
 		pool_close(pool, unused, REASON_SERVER_FLAVOUR);
 }
 
@@ -351,11 +309,9 @@ void pool_told_full(struct pool *pool)
  * whether it is in the way. */
 static void ask_for_room(struct pool *pool)
 {
-	const struct waiter *oldest = list_first(&pool->waiters, struct waiter, link);
-
-	if (oldest && pool->n_asked && lacks_server(pool) &&
+	if (pool->n_waiting && pool->n_asked && lacks_server(pool) &&
 		!list_empty(&pool->servers[SERVER_IDLE]))
-		shard_ask(pool, 0, oldest->since);
+		shard_ask(pool, 0);
 }
 
 void pool_tend(void *arg)
@@ -371,7 +327,9 @@ void pool_tend(void *arg)
 		while (lacks_server(pool) && (w = next_servable(pool, now, &server)))
 			serve(pool, w, server);
 	} while (n_tested < pool->n_servers[SERVER_TESTING]);
+	queue_tell_turned_away(pool);
 	ask_for_room(pool);
+	pool_ask_around(pool, now);
 	pool_serve_wishes(pool);
 	pool_refuse_hopeless(pool, now);
 	if (pool_is_home(pool))

@@ -23,6 +23,7 @@
 #include "util/list.h"
 #include "util/map.h"
 
+struct boards;
 struct pools;
 struct pool;
 struct waiter;
@@ -64,6 +65,7 @@ struct pools_host {
 	struct dialler *dialler;
 	struct workspace *space;
 	const struct pools_peer *peers;
+	struct boards *boards;       /* the same for every worker */
 	const struct config *config; /* until pools_reload() */
 	unsigned shard, n_shards;
 	struct proto_worker *(*proto_worker)(void *arg, const struct protocol *protocol);
@@ -71,13 +73,19 @@ struct pools_host {
 	void (*describe_holder)(const void *holder, struct holder *ret_holder);
 	/* May that client read what clients of `user` run? NULL: it may. */
 	bool (*may_read)(const struct waiter *waiter, const char *user);
+	/* Whose turns that client takes, as a number, where users (or applications) take turns.
+	 * Only asked when it has to wait. NULL: nobody can say. */
+	uint64_t (*flow_of)(const void *holder, enum fair_by by);
 	void *arg;
 };
 
 /* A session's place in the queue. Embedded; belongs to the session. */
 struct waiter {
 	struct list link;
-	usec_t since;      /* when it began to wait */
+	usec_t since;  /* when it began to wait */
+	int64_t turn;  /* its place in the order of service */
+	uint64_t flow; /* whom it takes turns as */
+	const void *holder;
 	usec_t deadline;   /* pool_timeout */
 	unsigned flavour;  /* of the connections it can use (front->flavour): set by the session */
 	bool explain;      /* may be told who holds the pool: set by the session */
@@ -131,7 +139,8 @@ enum { POOL_QUEUED = 1 };
 
 /*
  * Asks for a connection of waiter->flavour: the most recently used idle one, else a new one if the
- * budget allows, else a place in the queue, first in first out. Where only connections of another
+ * budget allows, else a place in the queue: by age, or in turn with other users, on
+ * all shards together. Where only connections of another
  * flavour are idle and the budget is used up, one of them makes room. `holder` is noted for SHOW
  * SERVERS. Returns 0, or POOL_QUEUED: waiter->done comes later. `pool_timeout` is the client's.
  */
@@ -142,7 +151,7 @@ MUST_USE int pool_acquire(struct pool *pool, struct waiter *waiter, void *holder
 void pool_forget(struct waiter *waiter);
 
 /* Gives a connection back that is at rest, in no transaction and not pinned. It goes straight to
- * the oldest waiter. The caller must not touch it any more. */
+ * whose turn it is. The caller must not touch it any more. */
 void pool_release(struct pool *pool, struct server *server);
 
 /* Gives back a connection whose client left or broke off, in whatever state it is: its running

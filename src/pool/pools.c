@@ -103,6 +103,7 @@ int pools_new(const struct pools_host *host, struct pools **ret_pools)
 	pools->next_server_id = host->shard + 1;
 	list_init(&pools->all);
 	list_init(&pools->paused_names);
+	pools->parked_last = &pools->parked;
 	map_init(&pools->by_key);
 	*ret_pools = pools;
 	return 0;
@@ -132,6 +133,7 @@ static void pool_free(struct pool *pool)
 void pools_stop(struct pools *pools)
 {
 	pools->stopped = true;
+	shard_drop_parked(pools);
 }
 
 void pools_free(struct pools *pools)
@@ -173,14 +175,18 @@ static struct pool *pool_new(struct pools *pools, const struct config_database *
 	pool->password = password ? strdup(password) : NULL;
 	pool->ledger.asks = calloc(host->n_shards, sizeof(*pool->ledger.asks));
 	pool->wishes = calloc(host->n_shards, sizeof(*pool->wishes));
+	pool->board = boards_get(host->boards, database->name, user);
+	pool->ask_around_at = USEC_NEVER;
 	list_init(&pool->waiters);
+	list_init(&pool->turned_away);
 	list_init(&pool->link);
 	for (int state = 0; state < N_SERVER_STATES; state++)
 		list_init(&pool->servers[state]);
 	timer_init(&pool->timer, host->loop, pool_timer_fired, pool);
 	deferred_init(&pool->tending, pool_tend, pool);
 	pool->paused = is_paused(pools, pool->name);
-	if (!pool->proto || !pool->name || !pool->user || !pool->ledger.asks || !pool->wishes) {
+	if (!pool->proto || !pool->name || !pool->user || !pool->board || !pool->ledger.asks ||
+		!pool->wishes) {
 		pool_free(pool);
 		return NULL;
 	}
@@ -275,7 +281,10 @@ static void reload(struct pool *pool, const struct config *config)
 	if (!same)
 		retire_all(pool);
 	if (database) {
+		enum fair_by before = pool->limits.fair_by;
 		pool->limits = database->pool;
+		if (before != pool->limits.fair_by)
+			queue_sort_again(pool);
 		reload_password(pool, config);
 		/* What dials failed for may be mended now. */
 		if (pool_is_home(pool))
@@ -291,6 +300,7 @@ void pools_reload(struct pools *pools, const struct config *config)
 	pools->host.config = config;
 	while ((pool = pools_next(pools, pool)))
 		reload(pool, config);
+	shard_deliver_parked(pools);
 }
 
 void pools_pause(struct pools *pools, const char *database)

@@ -53,6 +53,13 @@ static bool may_move(enum server_state from, enum server_state to)
 	return allowed[from] & (1u << to);
 }
 
+/* Shows the other shards how many are idle here. */
+static void show_idle(const struct pool *pool)
+{
+	atomic_store_explicit(&pool->board->signs[pool->owner->host.shard].n_idle,
+		pool->n_servers[SERVER_IDLE], memory_order_relaxed);
+}
+
 void server_move_to(struct server *server, enum server_state state)
 {
 	struct pool *pool = server->pool;
@@ -67,6 +74,7 @@ void server_move_to(struct server *server, enum server_state state)
 	pool->n_servers[state]++;
 	/* The most recently used one comes first among the idle ones. */
 	list_prepend(&pool->servers[state], &server->link);
+	show_idle(pool);
 }
 
 static void move_for(struct server *server, enum server_state state, usec_t time)
@@ -418,6 +426,7 @@ int server_new(struct pool *pool, struct dialled *dialled, const struct server_o
 	server->state = SERVER_IDLE;
 	list_prepend(&pool->servers[SERVER_IDLE], &server->link);
 	pool->n_servers[SERVER_IDLE]++;
+	show_idle(pool);
 	*ret_server = server;
 	return 0;
 fail:

@@ -3,20 +3,11 @@
  * worker everything is. Two things cross threads: a permission to open a connection, and a
  * connection.
  */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "pool/internal.h"
 #include "util/log.h"
-
-/* A shard's own waiters are served before another's of nearly the same age, so that connections do
- * not travel back and forth under steady load. */
-#define WISH_SLACK (20 * USEC_PER_MSEC)
-
-/* How long a message waits for its pool to be known here: the configuration that has it is on its
- * way too. */
-#define UNKNOWN_TIME USEC_PER_SEC
 
 enum note_kind {
 	NOTE_ASK,
@@ -46,10 +37,11 @@ struct note {
 	enum note_kind kind;
 	struct pools *to;
 	unsigned from; /* the shard that sends, or that the wish is of */
-	usec_t sent;
 	unsigned n, n_asked;
-	usec_t since;
+	usec_t since; /* of NOTE_CROWD */
+	turn_t turn;  /* of NOTE_ASK_CENSUS */
 	bool ahead;
+	bool wishes; /* of NOTE_SERVER: someone waits where it comes from */
 	enum permit_end end;
 	enum surplus surplus;
 	struct trouble *trouble; /* of NOTE_DIAL_FAILED, NOTE_TROUBLE */
@@ -72,36 +64,44 @@ static void note_free(struct note *note)
 
 /* --- receiving --- */
 
+static void post_wish(struct pool *pool, unsigned to, unsigned of);
+
 static void take_server(struct pool *pool, struct note *note)
 {
+	unsigned self = pool->owner->host.shard;
 	struct server *server;
 
+	/* The giver has forgotten the wish of who waits behind the one that this is for: that is
+	 * said before anything else, which it could hand out. */
+	bool told = pool->n_waiting > 1;
+	if (told)
+		post_wish(pool, note->from, self);
+	if (note->wishes)
+		pool->wishes[note->from] = true;
 	if (server_new(pool, &note->dialled, &note->origin, &server) < 0) {
 		note->protocol->dialled_free(&note->dialled);
 		shard_return(pool, PERMIT_CLOSED);
 		pool_tend_soon(pool);
-		return;
+	} else {
+		if (pool->shedding)
+			pool_shed(pool);
+		if (server->state == SERVER_IDLE)
+			pool_take_over(pool, server);
 	}
-	pool_take_over(pool, server);
-	/* Whoever still waits asks the giver again: it has forgotten the wish. */
-	const struct waiter *w = list_first(&pool->waiters, struct waiter, link);
-	if (w)
-		shard_tell_wish(pool, pool->owner->host.shard, w->since);
+	if (!told && pool->n_waiting)
+		post_wish(pool, note->from, self);
 }
 
-static void take_wish(struct pool *pool, unsigned from, usec_t since)
+static void take_wish(struct pool *pool, unsigned from)
 {
-	if (from == pool->owner->host.shard)
-		return;
-	pool->wishes[from] = (struct wish){.open = true, .since = since};
+	pool->wishes[from] = true;
 	pool_serve_wishes(pool);
 }
 
 static void take_withdrawal(struct pool *pool, unsigned from)
 {
-	pool->wishes[from].open = false;
-	if (pool_is_home(pool))
-		ledger_withdraw(pool, from);
+	pool->wishes[from] = false;
+	ledger_withdraw(pool, from);
 }
 
 static void answer_surplus(
@@ -111,7 +111,7 @@ static void act(struct pool *pool, struct note *note)
 {
 	switch (note->kind) {
 	case NOTE_ASK:
-		ledger_ask(pool, note->from, note->n, note->since);
+		ledger_ask(pool, note->from, note->n);
 		break;
 	case NOTE_WITHDRAW:
 		take_withdrawal(pool, note->from);
@@ -150,7 +150,7 @@ static void act(struct pool *pool, struct note *note)
 		pool_told_full(pool);
 		break;
 	case NOTE_WISH:
-		take_wish(pool, note->from, note->since);
+		take_wish(pool, note->from);
 		break;
 	case NOTE_SUSPICION:
 		pool_told_suspicion(pool);
@@ -165,12 +165,19 @@ static void act(struct pool *pool, struct note *note)
 		crowd_reported(pool, note->from, note->since);
 		break;
 	case NOTE_ASK_CENSUS:
-		census_asked(pool, note->from, note->since);
+		census_asked(pool, note->from, note->turn);
 		break;
 	case NOTE_CENSUS:
 		census_told(pool, note->from, note->census);
 		break;
 	}
+}
+
+static void throw_away(struct note *note)
+{
+	if (note->kind == NOTE_SERVER)
+		note->protocol->dialled_free(&note->dialled);
+	note_free(note);
 }
 
 static void deliver(struct message *message, void *arg)
@@ -179,15 +186,46 @@ static void deliver(struct message *message, void *arg)
 	struct pools *pools = note->to;
 	struct pool *pool = pools_of(pools, note->names, note->names + note->user_at);
 
-	if (!pool && !pools->stopped && clock_usec() - note->sent < UNKNOWN_TIME) {
-		mailbox_post(pools->host.mailbox, message);
-		return;
-	}
-	if (pool)
+	if (pool) {
 		act(pool, note);
-	else if (note->kind == NOTE_SERVER)
-		note->protocol->dialled_free(&note->dialled);
-	note_free(note);
+		note_free(note);
+	} else if (pools->stopped) {
+		throw_away(note);
+	} else {
+		/* The configuration that has it is on its way here too. */
+		message->next = NULL;
+		*pools->parked_last = message;
+		pools->parked_last = &message->next;
+	}
+}
+
+static struct message *take_parked(struct pools *pools)
+{
+	struct message *first = pools->parked;
+
+	pools->parked = NULL;
+	pools->parked_last = &pools->parked;
+	return first;
+}
+
+void shard_deliver_parked(struct pools *pools)
+{
+	struct message *next;
+
+	for (struct message *message = take_parked(pools); message; message = next) {
+		next = message->next;
+		deliver(message, NULL);
+	}
+}
+
+void shard_drop_parked(struct pools *pools)
+{
+	struct message *next;
+
+	for (struct message *message = take_parked(pools); message; message = next) {
+		next = message->next;
+		throw_away(container_of(message, struct note, message));
+	}
 }
 
 /* --- sending --- */
@@ -203,7 +241,6 @@ static struct note *note_new(const struct pool *pool, enum note_kind kind)
 	note->message.deliver = deliver;
 	note->kind = kind;
 	note->from = pool->owner->host.shard;
-	note->sent = clock_usec();
 	note->protocol = pool->protocol;
 	note->user_at = name_size;
 	memcpy(note->names, pool->name, name_size);
@@ -216,9 +253,7 @@ static void post(const struct pool *pool, unsigned shard, struct note *note)
 	const struct pools_peer *peer = &pool->owner->host.peers[shard];
 
 	if (pool->owner->stopped) {
-		if (note->kind == NOTE_SERVER)
-			note->protocol->dialled_free(&note->dialled);
-		note_free(note);
+		throw_away(note);
 		return;
 	}
 	note->to = peer->pools;
@@ -241,33 +276,27 @@ static struct trouble *copy_trouble(const struct trouble *trouble)
 
 /* --- to the ledger --- */
 
-void shard_ask(struct pool *pool, unsigned n, usec_t since)
+void shard_ask(struct pool *pool, unsigned n)
 {
 	pool->wishing = pool->owner->host.n_shards > 1;
 	if (pool_is_home(pool)) {
-		ledger_ask(pool, pool->home, n, since);
+		ledger_ask(pool, pool->home, n);
 		return;
 	}
 	struct note *note = note_new(pool, NOTE_ASK);
 	note->n = n;
-	note->since = since;
 	post_home(pool, note);
 }
 
+/* Only the ledger needs to know: the board shows the others that nobody waits. */
 void shard_withdraw(struct pool *pool)
 {
-	unsigned self = pool->owner->host.shard;
-
 	pool->n_asked = 0;
-	if (pool_is_home(pool))
-		ledger_withdraw(pool, self);
-	if (!pool->wishing)
-		return;
 	pool->wishing = false;
-	for (unsigned i = 0; i < pool->owner->host.n_shards; i++) {
-		if (i != self)
-			post(pool, i, note_new(pool, NOTE_WITHDRAW));
-	}
+	if (pool_is_home(pool))
+		ledger_withdraw(pool, pool->home);
+	else
+		post_home(pool, note_new(pool, NOTE_WITHDRAW));
 }
 
 void shard_dialled(struct pool *pool)
@@ -399,21 +428,28 @@ void shard_tell_full(struct pool *pool, unsigned shard)
 
 /* --- between shards --- */
 
-void shard_tell_wish(struct pool *pool, unsigned shard, usec_t since)
+static void post_wish(struct pool *pool, unsigned to, unsigned of)
+{
+	struct note *note = note_new(pool, NOTE_WISH);
+
+	note->from = of;
+	post(pool, to, note);
+}
+
+void shard_tell_wish(struct pool *pool, unsigned shard)
 {
 	unsigned self = pool->owner->host.shard;
 
 	for (unsigned i = 0; i < pool->owner->host.n_shards; i++) {
 		if (i == shard)
 			continue;
-		if (i == self) {
-			take_wish(pool, shard, since);
+		if (i != self) {
+			post_wish(pool, i, shard);
 			continue;
 		}
-		struct note *note = note_new(pool, NOTE_WISH);
-		note->from = shard;
-		note->since = since;
-		post(pool, i, note);
+		/* Served later, as our own connections may be at work further up. */
+		pool->wishes[shard] = true;
+		pool_tend_soon(pool);
 	}
 }
 
@@ -443,11 +479,11 @@ void pool_share(struct pool *pool)
 	buf_clear(&news);
 }
 
-void shard_ask_census(struct pool *pool, unsigned shard, usec_t since)
+void shard_ask_census(struct pool *pool, unsigned shard, turn_t turn)
 {
 	struct note *note = note_new(pool, NOTE_ASK_CENSUS);
 
-	note->since = since;
+	note->turn = turn;
 	post(pool, shard, note);
 }
 
@@ -471,6 +507,7 @@ bool shard_send_server(struct pool *pool, struct server *server, unsigned shard)
 		return false;
 	struct note *note = note_new(pool, NOTE_SERVER);
 	note->dialled = dialled;
+	note->wishes = pool->n_waiting > 0;
 	note->origin = (struct server_origin){.overflow = server->overflow,
 		.flavour = server->flavour,
 		.opened = server->opened,
@@ -480,22 +517,45 @@ bool shard_send_server(struct pool *pool, struct server *server, unsigned shard)
 	server->stream.fd = -1;
 	log_debug("server=%llu event=moved shard=%u to=%u", (unsigned long long)server->id,
 		pool->owner->host.shard, shard);
-	pool->wishes[shard].open = false;
+	pool->wishes[shard] = false;
 	server_gone(server);
 	post(pool, shard, note);
 	return true;
 }
 
-int shard_oldest_wish(const struct pool *pool, usec_t since)
+bool shard_others_wait(const struct pool *pool)
 {
-	int oldest = -1;
+	return pool->owner->host.n_shards > 1 && board_n_waiting(pool->board) != pool->n_waiting;
+}
 
-	for (unsigned i = 0; pool->owner->host.n_shards > 1 && i < pool->owner->host.n_shards;
-		i++) {
-		const struct wish *wish = &pool->wishes[i];
-		if (wish->open && (since == USEC_NEVER || wish->since + WISH_SLACK < since) &&
-			(oldest < 0 || wish->since < pool->wishes[oldest].since))
-			oldest = (int)i;
+/* Can a connection of that flavour do something for the shard's first waiter? What it cannot use
+ * makes room, unless one is on its way to it. */
+static bool helps(const struct sign *sign, unsigned flavour, bool *ret_fits)
+{
+	uint32_t flavours = atomic_load_explicit(&sign->flavours, memory_order_relaxed);
+
+	*ret_fits = flavours & 1u << flavour;
+	return *ret_fits || !atomic_load_explicit(&sign->n_dialling, memory_order_relaxed);
+}
+
+int shard_next_turn(const struct pool *pool, turn_t limit, unsigned flavour, bool *ret_fits)
+{
+	int shard = -1;
+	bool fits;
+
+	for (unsigned i = 0; i < pool->owner->host.n_shards; i++) {
+		const struct sign *sign = &pool->board->signs[i];
+		if (!pool->wishes[i])
+			continue;
+		turn_t turn = atomic_load_explicit(&sign->turn, memory_order_relaxed);
+		if (turn == TURN_NEVER)
+			pool->wishes[i] = false;
+		else if (turn < limit && helps(sign, flavour, &fits) && (fits || ret_fits)) {
+			limit = turn;
+			shard = (int)i;
+			if (ret_fits)
+				*ret_fits = fits;
+		}
 	}
-	return oldest;
+	return shard;
 }

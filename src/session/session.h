@@ -155,6 +155,9 @@ size_t session_size(void);
 size_t sessions_count(const struct sessions *sessions);
 size_t sessions_count_logins(const struct sessions *sessions);
 
+/* Whom a client takes turns as, as a number: its user, or its application. `session` is one. */
+uint64_t session_flow(const void *session, enum fair_by by);
+
 /* The information about the holder of a lent server connection (server->holder): all of it, or what
  * the pool wants to know. */
 void session_describe(const struct session *session, struct session_info *ret_info);

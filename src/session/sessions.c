@@ -282,6 +282,16 @@ void session_describe(const struct session *s, struct session_info *ret_info)
 	address_split(text, ret_info->local_address, &ret_info->local_port);
 }
 
+uint64_t session_flow(const void *session, enum fair_by by)
+{
+	const struct session *s = session;
+	const char *name = s->front->user;
+
+	if (by == FAIR_BY_APPLICATION)
+		name = s->front->protocol->front_setting(s->front, "application_name");
+	return name ? hash_text(name) : 0;
+}
+
 void sessions_each(struct sessions *sessions, session_fn fn, void *arg)
 {
 	struct list *link, *next;

@@ -5,6 +5,7 @@
  */
 #include "world.h"
 
+#include <errno.h>
 #include <sys/socket.h>
 
 #include "util/random.h"
@@ -249,6 +250,10 @@ static struct peer *peer_of(int fd)
 int stream_open(struct stream *s, struct loop *loop, int fd, void *tls, stream_fn readable,
 	stream_fn drained, void *arg)
 {
+	if (world.open_fails) {
+		world.open_fails = false;
+		return -ENOMEM;
+	}
 	*s = (struct stream){.loop = loop, .fd = fd, .reading = true};
 	stream_set_owner(s, readable, drained, arg);
 	peer_of(fd)->stream = s;

@@ -143,6 +143,11 @@ static void describe_holder(const void *holder, struct holder *ret_holder)
 		.statement = {.text = "select 1", .len = 8}};
 }
 
+static uint64_t flow_of(const void *holder, enum fair_by by)
+{
+	return ((const struct client *)holder)->user;
+}
+
 static struct pools_peer shard_peers[SHARDS_MAX];
 static struct workspace *spaces[SHARDS_MAX];
 
@@ -158,11 +163,13 @@ static void shard_begin(unsigned i, const struct config *config)
 		.mailbox = world.mailboxes[i],
 		.space = spaces[i],
 		.peers = shard_peers,
+		.boards = world.boards,
 		.config = config,
 		.shard = i,
 		.n_shards = world.n_shards,
 		.proto_worker = no_proto_worker,
-		.describe_holder = describe_holder};
+		.describe_holder = describe_holder,
+		.flow_of = flow_of};
 	assert_int_equal(pools_new(&host, &world.pools[i]), 0);
 	shard_peers[i] =
 		(struct pools_peer){.mailbox = world.mailboxes[i], .pools = world.pools[i]};
@@ -180,6 +187,7 @@ void world_begin(unsigned n_shards, const struct config_pool *limits)
 	for (unsigned i = 0; i < PEERS_MAX; i++)
 		world.peers[i].fd = -1;
 	struct config *config = world_config(limits, "db");
+	assert_int_equal(boards_new(n_shards, &world.boards), 0);
 	for (unsigned i = 0; i < n_shards; i++)
 		shard_begin(i, config);
 	for (unsigned i = 0; i < n_shards; i++)
@@ -211,6 +219,7 @@ void world_end(void)
 		loop_free(world.loops[i]);
 		free(spaces[i]);
 	}
+	boards_free(world.boards);
 	assert_int_equal(world_n_open(), 0);
 	assert_int_equal(world_next_timer(), USEC_NEVER);
 	for (unsigned i = 0; i < world.n_configs; i++)
@@ -293,6 +302,8 @@ static void client_done(struct waiter *w, struct server *server, const struct re
 		client_take(c, server);
 	else
 		c->refusal = *refusal;
+	if (world.went_on)
+		world.went_on(c);
 }
 
 struct client *client_ask_at(char name, unsigned shard, usec_t pool_timeout)
@@ -376,7 +387,7 @@ bool client_has(char name)
 
 bool client_waits(char name)
 {
-	return client(name)->waiter.pool != NULL;
+	return client(name)->pool && client(name)->n_answers < client(name)->n_asked;
 }
 
 const char *client_error(char name)

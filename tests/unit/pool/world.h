@@ -19,7 +19,7 @@
 #define SHARDS_MAX  4
 #define PEERS_MAX   256
 #define JOBS_MAX    64
-#define CLIENTS_MAX 64
+#define CLIENTS_MAX 128
 #define TIMERS_MAX  16
 
 struct peer {
@@ -47,6 +47,7 @@ struct client {
 	struct refusal refusal; /* the last one; its text is empty when it got a connection */
 	char name;
 	bool is_kept_ignorant; /* may not be told who holds the pool */
+	unsigned user;         /* that it takes turns as */
 };
 
 struct dial_job {
@@ -68,6 +69,7 @@ struct world {
 	struct pools *pools[SHARDS_MAX];
 	struct loop *loops[SHARDS_MAX];
 	struct mailbox *mailboxes[SHARDS_MAX];
+	struct boards *boards;
 	struct config *configs[8]; /* all that were ever used */
 	unsigned n_configs;
 	struct timer *timers[TIMERS_MAX];
@@ -80,6 +82,9 @@ struct world {
 	unsigned n_cancels;
 	struct client clients[CLIENTS_MAX];
 	char served[512]; /* names of clients, in the order in which they got connections */
+	bool open_fails;  /* the next connection that comes finds no memory */
+	/* A client that waited has been told, and may go on at once. NULL: it does nothing. */
+	void (*went_on)(struct client *client);
 };
 
 extern struct world world;
