@@ -285,7 +285,7 @@ static void collect_databases(struct console *console, struct result *r)
 		result_int(
 			r, d->pool.max_overflow < 0 ? 0 : d->pool.pool_size + d->pool.max_overflow);
 		result_int(r, n_servers);
-		result_int(r, 0);
+		result_int(r, d->pool.max_clients > 0 ? d->pool.max_clients : 0);
 		result_int(r, n_clients);
 		result_int(r, pools_is_paused(console->pools, d->name));
 		result_int(r, 0);

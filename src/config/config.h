@@ -36,6 +36,7 @@ struct config_pool {
 	int min_size;
 	int max_waiting; /* 0: no limit */
 	enum fair_by fair_by;
+	int max_clients; /* -1: no limit */
 	usec_t overflow_linger;
 	usec_t pool_timeout;
 	usec_t pool_recycle; /* -1: no limit */

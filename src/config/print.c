@@ -299,15 +299,19 @@ void config_each_option(const struct config *config, config_option_fn fn, void *
 	for (size_t i = 0; i < n_options; i++) {
 		const struct option_row *row = &options[i];
 		struct buf value = {0};
+		char key[64];
 		if (row->section != OPTION_WEIR && row->section != OPTION_POOL)
 			continue;
+		/* Some words mean one thing for weir and another for a database. */
+		bool twice = row->section == OPTION_POOL && option_find(OPTION_WEIR, row->name);
+		snprintf(key, sizeof(key), "%s%s", twice ? "defaults." : "", row->name);
 		option_print(row,
 			row->section == OPTION_WEIR ? (const void *)config
 						    : (const void *)&config->defaults,
 			&value);
 		buf_u8(&value, 0);
 		if (!value.failed)
-			fn(arg, row->name, (char *)value.data, row->fallback, row->reloads);
+			fn(arg, key, (char *)value.data, row->fallback, row->reloads);
 		buf_clear(&value);
 	}
 }

@@ -26,7 +26,7 @@ struct session {
 	struct sessions *owner;
 	struct front *front;
 	struct pool *pool;     /* once accepted */
-	struct seat *seat;     /* of an account with a limit of clients, once asked for */
+	struct seat *seat;     /* where there is a limit of clients, once asked for */
 	struct server *server; /* held; its holder is this */
 	struct waiter waiter;
 	struct buf kept; /* received, but not used yet */
@@ -113,10 +113,13 @@ void relay_settle(struct session *s);
 
 /* --- seat.c --- */
 
-/* Sees to it that the client has a place if its account needs one. Returns 0: it may go on;
- * SEAT_AWAITED: to be called again when sessions_seated() has been; SEAT_REFUSED; or -ENOMEM. */
-enum { SEAT_AWAITED = 1, SEAT_REFUSED };
-MUST_USE int seat_take(struct session *s, const struct config_user *user);
+/* Sees to it that the client has a place if its account or database needs one. Returns 0: it may go
+ * on; SEAT_AWAITED: to be called again when sessions_seated() has been; why there is none; or
+ * -ENOMEM.
+ */
+enum { SEAT_AWAITED = 1, SEAT_USER_FULL, SEAT_DATABASE_FULL };
+MUST_USE int seat_take(
+	struct session *s, const struct config_user *user, const struct config_database *database);
 
 /* Gives the place back, whether it has come already or not; there may be none. */
 void seat_leave(struct session *s);

@@ -240,13 +240,16 @@ static int refuse_account(const struct session *s, const struct config_user *use
 	return -1;
 }
 
-/* True: it has a place among its account's clients, if that has a limit. */
-static bool be_seated(struct session *s, const struct config_user *user)
+/* True: it has a place among its account's and its database's clients, if they have a limit. */
+static bool be_seated(
+	struct session *s, const struct config_user *user, const struct config_database *database)
 {
-	int r = seat_take(s, user);
+	int r = seat_take(s, user, database);
 
-	if (r == SEAT_REFUSED)
-		session_dismiss(s, REASON_TOO_MANY_CLIENTS, NULL);
+	if (r == SEAT_USER_FULL || r == SEAT_DATABASE_FULL)
+		session_dismiss(s, REASON_TOO_MANY_CLIENTS,
+			r == SEAT_USER_FULL ? "max_clients of the user"
+					    : "max_clients of the database");
 	else if (r < 0)
 		session_dismiss(s, REASON_OUT_OF_MEMORY, NULL);
 	return r == 0;
@@ -308,7 +311,7 @@ bool session_admit(struct session *s)
 		session_dismiss(s, (enum reason)refused, NULL);
 		return false;
 	}
-	if (!be_seated(s, user))
+	if (!be_seated(s, user, database))
 		return false;
 	s->pool = pools_get(s->owner->host.pools, database, s->front->user, user->password);
 	if (!s->pool) {

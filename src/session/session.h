@@ -31,7 +31,8 @@ struct kill_request {
 	char user[128]; /* the asker's */
 };
 
-/* A client's place among those of its account, if that has a limit of clients. It goes to who
+/* A client's place among those of its account and of its database, if one of them has a limit of
+ * clients. It goes to who
  * counts them for all workers, comes back with the decision, and goes once more when the client has
  * left.
  */
@@ -40,8 +41,10 @@ struct seat {
 	unsigned worker;         /* where it belongs; the worker fills it in */
 	struct session *session; /* the sessions' own: whose it is; NULL: it has left meanwhile */
 	bool away;               /* theirs too: the decision is on its way */
-	bool is_inside; /* the limit is newer than the client, which is counted in any case */
-	bool given;     /* the decision; written by who counts */
+	bool is_inside;       /* the limit is newer than the client, which is counted in any case */
+	bool given;           /* the decision; written by who counts */
+	bool user_full;       /* why it was not given: the user's limit, not the database's */
+	const char *database; /* behind `user` */
 	char user[];
 };
 

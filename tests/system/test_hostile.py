@@ -489,6 +489,24 @@ def test_too_many_clients_of_one_user(start_weir, postgres, workers):
         assert all(client.query("select 1") == [[b"1"]] for client in inside)
 
 
+@pytest.mark.parametrize("workers", [1, 4])
+def test_too_many_clients_of_one_database(start_weir, postgres, workers):
+    weir = start_weir(postgres, workers=workers, max_clients=3, user=few(2) + f"[database other]\nurl = {postgres.url()}\n")
+    inside = [Client(weir.port).login(), log_in_as_few(weir), Client(weir.port).login()]
+    assert not any(client.error for client in inside)
+    late = Client(weir.port).login()
+    assert (late.error.code, late.error["S"]) == ("53300", "FATAL")
+    assert late.error["M"] == "weir: too many clients already: max_clients of the database"
+    late.close()
+    elsewhere = Client(weir.port).login(user="few", password="x", database="other")
+    assert elsewhere.error is None, "the limit is that database's"
+    assert "max_clients of the user" in Client(weir.port).login(user="few", password="x", database="other").error["M"]
+    row, = (row for row in weir.console("show databases") if row["name"] == "app")
+    assert row["max_client_connections"] == row["current_client_connections"] == 3
+    inside.pop(0).close()
+    wait_for(lambda: Client(weir.port).login().error is None, "room for another one")
+
+
 def test_a_client_that_leaves_while_it_is_admitted_takes_no_place(start_weir, postgres):
     weir = start_weir(postgres, workers=4, user=few(2))
     for _ in range(30):
@@ -500,6 +518,20 @@ def test_a_client_that_leaves_while_it_is_admitted_takes_no_place(start_weir, po
     inside = [wait_for(lambda: (client := log_in_as_few(weir)).error is None and client, "room") for _ in range(2)]
     assert log_in_as_few(weir).error.code == "53300"
     assert all(client.query("select 1") == [[b"1"]] for client in inside)
+
+
+def test_the_number_of_clients_of_one_database_follows_a_reload(start_weir, postgres):
+    weir = start_weir(postgres, workers=4, user=few(9))
+    text = weir.ini_path.read_text()
+    # Some are counted already, for their user's sake.
+    inside = [Client(weir.port).login(), Client(weir.port).login(), log_in_as_few(weir), log_in_as_few(weir)]
+    for limit in (4, 5):
+        n = weir.log().count("event=reloaded")
+        weir.reload(text.replace("[database app]", f"[database app]\nmax_clients = {limit}"))
+        wait_for(lambda: weir.log().count("event=reloaded") > n, "the reload")
+        inside += [Client(weir.port).login() for _ in range(limit - len(inside))]
+        assert Client(weir.port).login().error.code == "53300"
+        assert all(client.query("select 1") == [[b"1"]] for client in inside)
 
 
 def test_the_number_of_clients_of_one_user_follows_a_reload(start_weir, postgres):

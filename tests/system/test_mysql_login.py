@@ -264,6 +264,22 @@ def test_the_clients_of_one_user_are_counted_on_all_workers(start_weir, database
 
 
 @pytest.mark.parametrize("workers", [1, 4])
+def test_the_clients_of_one_database_are_counted_on_all_workers(start_weir, database_server, workers):
+    weir = start_weir(database_server, workers=workers, max_clients=2)
+    inside = [wire.Client(weir.mysql_port) for _ in range(2)]
+    with pytest.raises(wire.Error, match="max_clients of the database") as error:
+        wire.Client(weir.mysql_port)
+    assert (error.value.code, error.value.state) == (1040, "08004")
+    inside.pop(0).close()
+
+    def admitted():
+        with contextlib.suppress(wire.Error):
+            return wire.Client(weir.mysql_port)
+    inside.append(wait_for(admitted, "room"))
+    assert [client.value("select 1") for client in inside] == ["1", "1"]
+
+
+@pytest.mark.parametrize("workers", [1, 4])
 def test_change_user_counts_as_a_login_of_that_user(start_weir, database_server, workers):
     weir = start_weir(database_server, workers=workers, user=few(2))
     clients = [wire.Client(weir.mysql_port) for _ in range(4)]
