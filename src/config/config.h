@@ -50,6 +50,7 @@ struct config_pool {
 	int prepared_statements; /* greatest number kept on one server connection */
 	usec_t connect_timeout;
 	usec_t query_timeout;
+	usec_t cancel_grace;
 	usec_t transaction_timeout;
 	usec_t idle_in_transaction_timeout;
 	usec_t client_idle_timeout;

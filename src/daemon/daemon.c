@@ -16,7 +16,7 @@
 #include "pool/board.h"
 
 #define DIAL_THREADS   8
-#define CANCEL_THREADS 4
+#define CANCEL_THREADS 16
 
 /* Messages answer messages; a permission's way is the longest: returned, granted to another worker,
  * returned unused. */

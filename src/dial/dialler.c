@@ -118,7 +118,7 @@ static void drop_probe(struct job *job)
 
 static void run_cancel(struct job *job)
 {
-	job->protocol->cancel(job->cancel);
+	job->cancelled->stray = job->protocol->cancel(job->cancel) == CANCEL_STRAY;
 	job->protocol->cancel_free(job->cancel);
 	mailbox_post(job->mailbox, &job->cancelled->message);
 	job_free(job);
@@ -361,4 +361,26 @@ int dialler_cancel(struct dialler *dialler, const struct protocol *protocol, voi
 	job->cancelled = result;
 	submit(&dialler->cancels, job);
 	return 0;
+}
+
+void dialler_forget_cancels(struct dialler *dialler, const void *arg)
+{
+	struct crew *crew = &dialler->cancels;
+	struct list moot, *link, *next;
+	struct job *job;
+
+	list_init(&moot);
+	pthread_mutex_lock(&crew->lock);
+	list_for_each_safe (link, next, &crew->jobs) {
+		job = list_entry(link, struct job, link);
+		if (job->cancelled->arg == arg) {
+			list_remove(link);
+			list_append(&moot, link);
+		}
+	}
+	pthread_mutex_unlock(&crew->lock);
+	while ((job = list_first(&moot, struct job, link))) {
+		list_remove(&job->link);
+		job->drop(job);
+	}
 }

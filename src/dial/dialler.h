@@ -53,12 +53,17 @@ MUST_USE int dialler_probe(struct dialler *dialler, const struct protocol *proto
 void probe_result_free(struct probe_result *result);
 
 /* Cancels through `cancel` (from protocol->cancel_new(); taken over). When the server has carried
- * it out, the message comes: a struct cancel_result, freed with free(). Returns 0, or -ENOMEM with
- * `cancel` freed. */
+ * it out, or the time for that is over, the message comes: a struct cancel_result, freed with
+ * free(). Returns 0, or -ENOMEM with `cancel` freed. */
 struct cancel_result {
 	struct message message; /* first */
 	void *arg;
+	bool stray; /* it may still come */
 };
 
 MUST_USE int dialler_cancel(struct dialler *dialler, const struct protocol *protocol, void *cancel,
 	struct mailbox *mailbox, message_fn deliver, void *arg);
+
+/* Cancels for `arg` that have not begun have lost their point: they end now, as those that are
+ * over. */
+void dialler_forget_cancels(struct dialler *dialler, const void *arg);

@@ -210,6 +210,15 @@ static void expire_idle(struct pool *pool, usec_t now)
 
 /* --- what takes too long --- */
 
+static enum reason late_reason(const struct server *server)
+{
+	if (server->state == SERVER_TESTING)
+		return REASON_SERVER_DEAD;
+	if (server->state == SERVER_HELD)
+		return REASON_SERVER_STRAY;
+	return server->back->at_rest ? REASON_SERVER_DIRTY : REASON_CANCEL_GRACE;
+}
+
 static void expire_deadlines(struct pool *pool, enum server_state state, usec_t now)
 {
 	struct list *link, *next;
@@ -223,8 +232,7 @@ static void expire_deadlines(struct pool *pool, enum server_state state, usec_t 
 		else if (state == SERVER_CLOSING)
 			server_hang_up(server);
 		else
-			pool_close(pool, server,
-				state == SERVER_TESTING ? REASON_SERVER_DEAD : REASON_SERVER_DIRTY);
+			pool_close(pool, server, late_reason(server));
 	}
 }
 

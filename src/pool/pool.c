@@ -264,7 +264,9 @@ void pool_release(struct pool *pool, struct server *server)
 	server->abandoned = false;
 	if (server->state == SERVER_LENT)
 		server_take_back(server);
-	if (server->retired || pool->paused || pool->n_to_close)
+	if (server->stray)
+		pool_close(pool, server, REASON_SERVER_STRAY);
+	else if (server->retired || pool->paused || pool->n_to_close)
 		pool_close(pool, server, REASON_SERVER_RECONNECT);
 	else if (server_old_at(server) <= server->idle_since)
 		pool_close(pool, server, REASON_SERVER_OLD);

@@ -186,6 +186,9 @@ void pool_close(struct pool *pool, struct server *server, enum reason reason)
 		server->let_go = true;
 	}
 	move_for(server, SERVER_CLOSING, CLOSING_TIME);
+	/* Others may wait behind them at a server that does not answer. */
+	if (server->n_cancels && !pool->owner->stopped && reason == REASON_CANCEL_GRACE)
+		dialler_forget_cancels(pool->owner->host.dialler, server);
 	pool_tend_soon(pool);
 	if (!is_dead && server->back->at_rest) {
 		server->back->protocol->back_farewell(server->back, to_server(server));
@@ -205,9 +208,16 @@ static void clean_step(struct server *server)
 	struct pool *pool = server->pool;
 	struct back *back = server->back;
 
-	if (!back->at_rest || server->n_cancels)
+	if (!back->at_rest)
 		return;
-	server->cancel_again = server->cancel_pause = 0;
+	if (server->cancel_pause) {
+		/* It has obeyed, and has time for a rollback and a reset. */
+		server->cancel_again = server->cancel_pause = 0;
+		server->deadline = clock_usec() + CLEANING_TIME;
+		pool_wake_at(pool, server->deadline);
+	}
+	if (server->n_cancels)
+		return;
 	if ((pool->limits.pool_reset_on_return || back->in_transaction) &&
 		pool->protocol->back_clean(back, false, to_server(server)))
 		send_or_close(server);
@@ -217,8 +227,20 @@ static void clean_step(struct server *server)
 		pool_release(pool, server);
 }
 
+/* Each statement of a row has cancel_grace to end, but all of them together do not take for ever.
+ */
+static usec_t draining_time(struct server *server)
+{
+	usec_t now = clock_usec(), grace = server->pool->limits.cancel_grace;
+	usec_t left = server->drained_by - now;
+
+	return left < grace ? left : grace;
+}
+
 void pool_abandon(struct pool *pool, struct server *server)
 {
+	usec_t patience = CLEANING_TIME;
+
 	server_take_back(server);
 	server->abandoned = !server->back->at_rest;
 	if (server->abandoned) {
@@ -239,8 +261,13 @@ void pool_abandon(struct pool *pool, struct server *server)
 		server->cancel_pause = CANCEL_PAUSE;
 		if (!server->n_cancels)
 			pool_cancel(pool, server, NULL);
+		server->back->answered = false;
+		if (patience < pool->limits.cancel_grace)
+			patience = pool->limits.cancel_grace;
+		server->drained_by = clock_usec() + patience;
+		patience = draining_time(server);
 	}
-	move_for(server, SERVER_CLEANING, CLEANING_TIME);
+	move_for(server, SERVER_CLEANING, patience);
 	clean_step(server);
 }
 
@@ -277,6 +304,7 @@ static void cancel_ended(struct message *message, void *arg)
 	struct cancel_result *result = container_of(message, struct cancel_result, message);
 	struct server *server = result->arg;
 
+	server->stray |= result->stray;
 	free(result);
 	CHECK(server->n_cancels > 0);
 	if (--server->n_cancels)
@@ -342,6 +370,11 @@ static void died(struct server *server)
 static void cleaning_went_on(struct server *server)
 {
 	if (server->cancel_pause) {
+		if (server->back->answered) {
+			server->back->answered = false;
+			server->deadline = clock_usec() + draining_time(server);
+			pool_wake_at(server->pool, server->deadline);
+		}
 		server->cancel_pause = CANCEL_PAUSE_NEXT;
 		plan_to_insist(server);
 	}

@@ -40,6 +40,7 @@ struct server {
 	bool retired;       /* RECONNECT, a reload: to be closed instead of reused */
 	bool let_go;        /* closed as one too many: the ledger knows */
 	bool abandoned;     /* its client left in the middle */
+	bool stray;         /* a cancel may still come: nobody else gets it */
 	unsigned n_cancels; /* cancels on dialler threads: nobody else gets it before they end */
 	usec_t opened;      /* monotonic */
 	usec_t opened_wall; /* for people */
@@ -49,6 +50,7 @@ struct server {
 	usec_t cancel_again;          /* CLEANING: when to cancel once more; 0: not */
 	usec_t cancel_pause;          /* ... and how long that was put off */
 	struct keepalive_watch watch; /* LENT */
+	usec_t drained_by;            /* CLEANING: all its client ran must have ended then */
 	usec_t deadline;              /* TESTING, CLEANING, HELD, CLOSING: when to give up */
 	struct deferred freeing;
 	void (*cancel_over)(struct server *server); /* for the holder; NULL: it does not ask */

@@ -60,6 +60,12 @@ enum back_verdict {
 	BACK_BROKEN, /* the server said farewell or does not keep its protocol: back->last_words */
 };
 
+/* What became of a cancel. */
+enum cancel_outcome {
+	CANCEL_OVER,  /* carried out, or it never will be */
+	CANCEL_STRAY, /* it was sent, and nobody knows when it arrives */
+};
+
 /* Names one running client, for cancel requests and KILL_CLIENT. */
 #define CANCEL_SECRET_MAX 32
 struct cancel_key {
@@ -316,8 +322,8 @@ struct protocol {
 	void (*dialled_free)(struct dialled *dialled);
 
 	/* Cancels what the connection runs now; returns when the server has carried it out or
-	 * refused. */
-	void (*cancel)(void *cancel);
+	 * refused, or has not answered for connect_timeout. */
+	enum cancel_outcome (*cancel)(void *cancel);
 };
 
 /* The protocol of that name, or NULL. */

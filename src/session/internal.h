@@ -45,8 +45,8 @@ struct session {
 	bool cancelled;    /* ... and query_timeout has had it cancelled */
 	enum reason doom_reason;
 	/* The account's and database's clocks. */
-	usec_t pool_timeout, query_timeout, transaction_timeout, idle_in_transaction_timeout,
-		client_idle_timeout;
+	usec_t pool_timeout, query_timeout, cancel_grace, transaction_timeout,
+		idle_in_transaction_timeout, client_idle_timeout;
 	usec_t state_since, request_since, transaction_since; /* 0: none */
 	usec_t connected_wall;
 	char peer_text[ADDRESS_TEXT_SIZE];

@@ -4,9 +4,6 @@
  */
 #include "session/internal.h"
 
-/* A cancelled statement that does not end: its server connection is given up. */
-#define CANCEL_PATIENCE (10 * USEC_PER_SEC)
-
 /* A client that is not read cannot be seen to hang up: it is looked after this often. (epoll can
  * report a hang-up alone, but libevent passes a reset on to those who read or write only.) */
 #define LOOK_EVERY USEC_PER_SEC
@@ -41,7 +38,7 @@ static struct limit first_limit(const struct session *s)
 	case SESSION_ACTIVE:
 		if (s->request_open)
 			consider(&first, s->request_since,
-				s->cancelled ? s->query_timeout + CANCEL_PATIENCE
+				s->cancelled ? s->query_timeout + s->cancel_grace
 					     : s->query_timeout,
 				REASON_QUERY_TIMEOUT);
 		else if (s->server->back->in_transaction)
@@ -78,7 +75,7 @@ static void query_timed_out(struct session *s, const struct refusal *refusal)
 {
 	if (s->cancelled) {
 		/* It was cancelled, and goes on regardless. */
-		relay_take_server(s, refusal, REASON_SERVER_DIRTY);
+		relay_take_server(s, refusal, REASON_CANCEL_GRACE);
 		return;
 	}
 	s->cancelled = true;

@@ -561,5 +561,8 @@ void relay_cancel(struct session *s, enum reason why)
 	if (!s->server || s->server->back->at_rest)
 		return;
 	s->front->instead = why == REASON_CANCELLED ? 0 : why;
+	/* One that is yet to begin does for all that follow. */
+	if (s->server->n_cancels > 1)
+		return;
 	pool_cancel(s->pool, s->server, cancel_over);
 }

@@ -222,6 +222,7 @@ int session_configure(struct session *s)
 	struct config_pool limits = config_effective(database, user);
 	s->pool_timeout = limits.pool_timeout;
 	s->query_timeout = limits.query_timeout;
+	s->cancel_grace = limits.cancel_grace;
 	s->transaction_timeout = limits.transaction_timeout;
 	s->idle_in_transaction_timeout = limits.idle_in_transaction_timeout;
 	s->client_idle_timeout = limits.client_idle_timeout;

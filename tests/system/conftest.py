@@ -16,6 +16,7 @@ import mysql_wire
 import psycopg
 import pymysql
 import pytest
+import sides
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "thorough: shows nothing new under sanitizers; tests/run leaves it out there")
@@ -25,7 +26,7 @@ def pytest_collection_modifyitems(items):
     """For --dist loadgroup: what one process runs in a row is a module's tests against one server."""
     for item in items:
         params = getattr(item, "callspec", None)
-        server = [params.params[name] for name in ("database_server", "own_database_server", "kind")
+        server = [params.params[name] for name in ("database_server", "own_database_server", "side", "kind")
                   if params and name in params.params]
         group = "-".join([item.path.stem, *server])
         item.add_marker(pytest.mark.xdist_group(group))
@@ -388,3 +389,9 @@ def start_weir(tmp_path, kept):
 @pytest.fixture
 def weir(start_weir, postgres):
     return start_weir(postgres)
+
+
+@pytest.fixture(scope="module", params=["postgres", "mariadb", "mysql"])
+def side(request):
+    """PostgreSQL, MariaDB or MySQL, in the same words."""
+    return sides.side_of(request.getfixturevalue(request.param))

@@ -1,6 +1,7 @@
 /* Control work through libmariadb. Runs on dialler threads, but for the names of collations. */
 #include "proto/mysql/control.h"
 
+#include <errmsg.h>
 #include <errno.h>
 #include <mysql.h>
 #include <mysql/plugin_auth.h>
@@ -14,8 +15,6 @@
 #include "proto/mysql/handshake.h"
 #include "util/log.h"
 #include "util/text.h"
-
-#define ANSWER_SECONDS 10
 
 void mysql_control_init(void)
 {
@@ -60,15 +59,15 @@ static void use_tls(MYSQL *mysql, const struct account *account)
 
 static MYSQL *connect_as(const struct account *account)
 {
-	unsigned connect_seconds = (unsigned)(account->timeout / USEC_PER_SEC) + 1;
-	unsigned answer_seconds = ANSWER_SECONDS, off = 0;
+	unsigned seconds = (unsigned)((account->timeout + USEC_PER_SEC - 1) / USEC_PER_SEC);
+	unsigned off = 0;
 	MYSQL *mysql = mysql_init(NULL);
 
 	if (!mysql)
 		return NULL;
-	mysql_options(mysql, MYSQL_OPT_CONNECT_TIMEOUT, &connect_seconds);
-	mysql_options(mysql, MYSQL_OPT_READ_TIMEOUT, &answer_seconds);
-	mysql_options(mysql, MYSQL_OPT_WRITE_TIMEOUT, &answer_seconds);
+	mysql_options(mysql, MYSQL_OPT_CONNECT_TIMEOUT, &seconds);
+	mysql_options(mysql, MYSQL_OPT_READ_TIMEOUT, &seconds);
+	mysql_options(mysql, MYSQL_OPT_WRITE_TIMEOUT, &seconds);
 	mysql_options(mysql, MYSQL_OPT_LOCAL_INFILE, &off);
 	mysql_options4(mysql, MYSQL_OPT_CONNECT_ATTR_ADD, "program_name", "weir");
 	use_tls(mysql, account);
@@ -129,7 +128,7 @@ void *mysql_cancel_new(const struct mysql_handle *handle)
 	return cancel;
 }
 
-void mysql_cancel(void *arg)
+enum cancel_outcome mysql_cancel(void *arg)
 {
 	const struct cancel *cancel = arg;
 	struct account account = {.address = cancel->address,
@@ -144,13 +143,19 @@ void mysql_cancel(void *arg)
 
 	if (!mysql) {
 		log_warning("event=cancel_failed detail=\"no connection for KILL QUERY\"");
-		return;
+		return CANCEL_OVER;
 	}
 	snprintf(sql, sizeof(sql), "KILL QUERY %u", cancel->connection_id);
-	if (mysql_query(mysql, sql) != 0)
+	enum cancel_outcome outcome = CANCEL_OVER;
+	if (mysql_query(mysql, sql) != 0) {
+		/* Sent, and not answered. */
+		if (mysql_errno(mysql) == CR_SERVER_LOST)
+			outcome = CANCEL_STRAY;
 		log_debug("event=cancel_failed detail=\"%s\"",
 			log_escape(mysql_error(mysql), text, sizeof(text)));
+	}
 	mysql_close(mysql);
+	return outcome;
 }
 
 /* --- probing --- */

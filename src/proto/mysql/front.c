@@ -694,6 +694,22 @@ void my_relay_refuse(struct my_front *front, const struct refusal *refusal)
 		*front->refused = *refusal;
 }
 
+/* What ends a statement only leaves its client in a transaction, as it believes: its next command
+ * learns that there is none. */
+static void keep_loss(struct my_front *front, const struct refusal *refusal)
+{
+	bool is_lost = front->base.failed_transaction && refusal->reason == REASON_QUERY_TIMEOUT;
+
+	front->base.failed_transaction = false;
+	if (!is_lost || front->base.lost)
+		return;
+	front->base.lost = malloc(sizeof(*front->base.lost));
+	if (!front->base.lost)
+		return;
+	refusal_set(front->base.lost, REASON_CANCEL_GRACE, NULL);
+	front->base.failed_transaction = true;
+}
+
 void my_relay_server_lost(struct my_front *front, struct my_back *back,
 	const struct refusal *refusal, struct output *to_client)
 {
@@ -709,7 +725,7 @@ void my_relay_server_lost(struct my_front *front, struct my_back *back,
 	if (!front->awaiting)
 		return;
 	front->awaiting = front->pipelining = false;
-	front->base.failed_transaction = false;
+	keep_loss(front, refusal);
 	if (unfinished) {
 		/* The rest of the command comes first. */
 		my_relay_refuse(front, refusal);

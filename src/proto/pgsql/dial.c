@@ -169,7 +169,7 @@ static bool collect_parameters(PGconn *conn, struct buf *ret_parameters)
 }
 
 /* Makes of a logged-in `conn` what weir goes on with. On success it belongs to the handle. */
-static int take_over(PGconn *conn, struct dialled *ret_dialled)
+static int take_over(PGconn *conn, const struct pgsql_key *key, struct dialled *ret_dialled)
 {
 	struct pgsql_handle *handle = calloc(1, sizeof(*handle));
 
@@ -188,6 +188,7 @@ static int take_over(PGconn *conn, struct dialled *ret_dialled)
 	}
 	handle->process_id = (uint32_t)PQbackendPID(conn);
 	handle->conn = conn;
+	handle->key = *key;
 	*ret_dialled =
 		(struct dialled){.fd = fd, .tls = PQsslStruct(conn, "OpenSSL"), .handle = handle};
 	return 0;
@@ -215,13 +216,18 @@ static int try_place(struct dialling *d, const struct place *place, const char *
 	static const char no_openssl[] = "TLS by a libpq without OpenSSL cannot be taken over";
 	usec_t deadline = clock_deadline(clock_usec(), d->params.timeout);
 	PGconn *conn = start(d, place, attrs);
+	struct pgsql_key_watch watch;
+	struct pgsql_key key;
 
 	if (!conn)
 		return -ENOMEM;
 	PQsetNoticeProcessor(conn, on_notice, NULL);
 	/* The one way to learn the SQLSTATE of a refused login. */
 	PQsetErrorVerbosity(conn, PQERRORS_VERBOSE);
+	pgsql_key_watch(conn, &watch);
 	int r = PQstatus(conn) == CONNECTION_BAD ? 1 : wait_for_login(conn, deadline);
+	pgsql_key_found(conn, &watch, &key);
+	key.timeout = d->params.timeout;
 	if (r == -ETIMEDOUT) {
 		add_trouble(d, place, no_answer, strlen(no_answer));
 		r = 1;
@@ -231,7 +237,7 @@ static int try_place(struct dialling *d, const struct place *place, const char *
 		add_trouble(d, place, no_openssl, strlen(no_openssl));
 		r = 1;
 	} else if (r == 0) {
-		r = take_over(conn, ret_dialled);
+		r = take_over(conn, &key, ret_dialled);
 	}
 	if (r != 0)
 		PQfinish(conn);

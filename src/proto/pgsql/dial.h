@@ -11,6 +11,13 @@
 #include "util/bytes.h"
 #include "util/check.h"
 
+/* What a cancel request carries, and how long it may take. */
+struct pgsql_key {
+	uint32_t process_id, secret;
+	bool is_known;  /* not: libpq knows, and keeps it for itself */
+	usec_t timeout; /* 0: no limit */
+};
+
 /* A connection that is logged in: struct dialled's handle. */
 struct pgsql_handle {
 	uint32_t process_id;
@@ -19,6 +26,7 @@ struct pgsql_handle {
 	/* Packed by another worker: what the server has reported since, and settings that were made
 	 * besides, in the same form. */
 	struct buf reported, extra;
+	struct pgsql_key key; /* for cancelling */
 	bool leftover; /* statements of that worker are still prepared, under names that another one
 			  may give too */
 };
@@ -46,11 +54,25 @@ void pgsql_dialled_free(struct dialled *dialled);
  * NULL is fine. */
 void pgsql_handle_free(struct pgsql_handle *handle);
 
+/* A login is watched for the secret of its cancel requests, where libpq would keep it for itself
+ * and cancel without a limit of time: between PQconnectStartParams() and the login's end. */
+struct pgsql_key_watch {
+	void *trace; /* FILE * */
+	uint32_t process_id, secret;
+	char line[128]; /* the tracing line so far */
+	size_t len;
+};
+
+void pgsql_key_watch(void *conn, struct pgsql_key_watch *ret_watch);
+
+/* Ends it; in any case, before `conn` ends. ret_key->is_known: it was found. */
+void pgsql_key_found(void *conn, struct pgsql_key_watch *watch, struct pgsql_key *ret_key);
+
 /* What pgsql_cancel() needs, independent of the handle from then on. NULL: no memory, or no such
  * connection. Does not block. */
 void *pgsql_cancel_new(const struct pgsql_handle *handle);
 void pgsql_cancel_free(void *cancel);
 
-/* Blocks until the server has carried it out or refused; under TLS if the connection is and libpq
- * can. At most one thread at a time for the same `cancel`. */
-void pgsql_cancel(void *cancel);
+/* Blocks until the server has carried it out or refused, or the time is over: see proto.h. Under
+ * TLS if the connection is and libpq can. At most one thread at a time for the same `cancel`. */
+enum cancel_outcome pgsql_cancel(void *cancel);

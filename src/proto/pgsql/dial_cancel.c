@@ -4,6 +4,16 @@
 #include "proto/pgsql/dial.h"
 #include "util/log.h"
 
+/* This libpq needs no help with it. */
+void pgsql_key_watch(void *conn, struct pgsql_key_watch *watch)
+{
+}
+
+void pgsql_key_found(void *conn, struct pgsql_key_watch *watch, struct pgsql_key *ret_key)
+{
+	*ret_key = (struct pgsql_key){0};
+}
+
 void *pgsql_cancel_new(const struct pgsql_handle *handle)
 {
 	return handle && handle->conn ? PQcancelCreate(handle->conn) : NULL;
@@ -14,11 +24,15 @@ void pgsql_cancel_free(void *cancel)
 	PQcancelFinish(cancel);
 }
 
-void pgsql_cancel(void *cancel)
+/* libpq keeps connect_timeout here. */
+enum cancel_outcome pgsql_cancel(void *cancel)
 {
 	char text[256];
 
-	if (!PQcancelBlocking(cancel))
-		log_warning("event=cancel_failed detail=\"%s\"",
-			log_escape(PQcancelErrorMessage(cancel), text, sizeof(text)));
+	if (PQcancelBlocking(cancel))
+		return CANCEL_OVER;
+	log_warning("event=cancel_failed detail=\"%s\"",
+		log_escape(PQcancelErrorMessage(cancel), text, sizeof(text)));
+	/* It does not say how far it has come. */
+	return CANCEL_STRAY;
 }

@@ -98,11 +98,17 @@ static void fake_dialled_free(struct dialled *dialled)
 	pthread_mutex_unlock(&fake.lock);
 }
 
-static void fake_cancel(void *cancel)
+static pthread_mutex_t cancel_gate = PTHREAD_MUTEX_INITIALIZER;
+
+static enum cancel_outcome fake_cancel(void *cancel)
 {
+	/* A test that holds it lets no cancel end. */
+	pthread_mutex_lock(&cancel_gate);
+	pthread_mutex_unlock(&cancel_gate);
 	pthread_mutex_lock(&fake.lock);
 	fake.n_cancelled++;
 	pthread_mutex_unlock(&fake.lock);
+	return CANCEL_STRAY;
 }
 
 static void fake_cancel_free(void *cancel)
@@ -127,7 +133,7 @@ struct worker {
 	struct loop *loop;
 	struct mailbox *mailbox;
 	struct dialler *dialler;
-	unsigned n_expected, n_dialled, n_refused, n_errors, n_cancelled;
+	unsigned n_expected, n_dialled, n_refused, n_errors, n_cancelled, n_stray;
 	int last_error;
 	bool keep;              /* take connections out of their results */
 	char *taken;            /* the last one */
@@ -179,6 +185,7 @@ static void cancel_delivered(struct message *message, void *arg)
 	struct cancel_result *result = container_of(message, struct cancel_result, message);
 	struct mark *mark = result->arg;
 
+	((struct worker *)arg)->n_stray += result->stray;
 	free(result);
 	((struct worker *)arg)->n_cancelled++;
 	arrive(arg, mark->letter);
@@ -348,6 +355,7 @@ static void cancel_does_not_wait_behind_dials(void **state)
 	loop_run(w.loop);
 	assert_string_equal(w.arrived, "c");
 	assert_int_equal(fake.n_cancelled, 1);
+	assert_int_equal(w.n_stray, 1);
 	assert_int_equal(fake.n_cancels_freed, 1);
 	set_gate(false);
 	w.n_expected = 1;
@@ -386,6 +394,29 @@ static void free_lets_the_running_end_and_drops_the_rest(void **state)
 	assert_int_equal(w.n_errors, 2);
 	assert_int_equal(w.last_error, -ECANCELED);
 	assert_int_equal(fake.n_seen, 1);
+	end(&w);
+}
+
+static void cancels_that_have_lost_their_point_end_at_once(void **state)
+{
+	struct worker w;
+	struct mark first = {.worker = &w, .letter = '1'}, moot = {.worker = &w, .letter = 'm'},
+		    other = {.worker = &w, .letter = 'o'};
+
+	start(&w, 1, 1);
+	pthread_mutex_lock(&cancel_gate);
+	cancel(&w, &first);
+	cancel(&w, &moot);
+	cancel(&w, &other);
+	cancel(&w, &moot);
+	/* The only thread is at the first, or about to take it. */
+	dialler_forget_cancels(w.dialler, &moot);
+	pthread_mutex_unlock(&cancel_gate);
+	loop_run(w.loop);
+	assert_int_equal(w.n_cancelled, 4);
+	assert_int_equal(fake.n_cancelled, 2);
+	assert_int_equal(w.n_stray, 2);
+	assert_int_equal(fake.n_cancels_freed, 4);
 	end(&w);
 }
 
@@ -455,6 +486,7 @@ int main(void)
 		cmocka_unit_test(slow_server_does_not_delay_the_others),
 		cmocka_unit_test(cancel_does_not_wait_behind_dials),
 		cmocka_unit_test(free_lets_the_running_end_and_drops_the_rest),
+		cmocka_unit_test(cancels_that_have_lost_their_point_end_at_once),
 		cmocka_unit_test(free_answers_every_cancel),
 		cmocka_unit_test(signals_are_not_for_dialler_threads),
 		cmocka_unit_test(every_job_is_answered_once),

@@ -568,6 +568,11 @@ int dialler_cancel(struct dialler *dialler, const struct protocol *protocol, voi
 	return 0;
 }
 
+/* Those here have all begun. */
+void dialler_forget_cancels(struct dialler *dialler, const void *arg)
+{
+}
+
 void world_cancel_over(unsigned job)
 {
 	struct cancel_job cancel = world.cancels[job];
@@ -576,6 +581,13 @@ void world_cancel_over(unsigned job)
 	memmove(&world.cancels[job], &world.cancels[job + 1],
 		(--world.n_cancels - job) * sizeof(world.cancels[0]));
 	mailbox_post(cancel.mailbox, &cancel.result->message);
+}
+
+void world_cancel_stray(unsigned job)
+{
+	assert_true(job < world.n_cancels);
+	world.cancels[job].result->stray = true;
+	world_cancel_over(job);
 }
 
 /* --- peers --- */

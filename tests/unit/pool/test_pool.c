@@ -800,6 +800,34 @@ static void cancel_that_never_ends_costs_the_connection(void **state)
 	world_end();
 }
 
+static void cancel_that_may_still_come_hits_nobody_else(void **state)
+{
+	begin(1, 0);
+	client_ask('a');
+	world_settle();
+	client_run('a');
+	pool_cancel(pool(), client('a')->server, NULL);
+	client_finish('a');
+	client_release('a');
+	client_ask('b');
+	world_cancel_stray(0);
+	world_settle();
+	assert_true(client_has('b'));
+	assert_int_equal(world.n_opened, 2);
+	/* The same where its own client goes on with the connection meanwhile. */
+	client_run('b');
+	pool_cancel(pool(), client('b')->server, NULL);
+	world_cancel_stray(0);
+	world_turn();
+	client_finish('b');
+	client_release('b');
+	client_ask('c');
+	world_settle();
+	assert_true(client_has('c'));
+	assert_int_equal(world.n_opened, 3);
+	world_end();
+}
+
 static void clean_waits_for_the_cancel(void **state)
 {
 	begin(1, 0);
@@ -885,7 +913,7 @@ static void connection_left_in_the_middle_of_a_message_is_closed(void **state)
 	world_end();
 }
 
-static void connection_that_cannot_be_drained_in_time_is_closed(void **state)
+static void cancelled_statement_that_goes_on_for_cancel_grace_costs_the_connection(void **state)
 {
 	begin(1, 0);
 	client_ask('a');
@@ -894,8 +922,39 @@ static void connection_that_cannot_be_drained_in_time_is_closed(void **state)
 	client_leave('a');
 	client_ask('b');
 	world_cancel_over(0);
+	world_pass(SECONDS(2) - 1);
+	assert_int_equal(pool()->n_servers[SERVER_CLEANING], 1);
+	world_pass(1);
+	assert_int_equal(pool()->n_servers[SERVER_CLOSING], 1);
+	world_pass(SECONDS(3));
+	assert_int_equal(world.n_dials, 1);
+	world_end();
+}
+
+static void reset_has_longer_than_cancel_grace(void **state)
+{
+	begin(1, 0);
+	client_ask('a');
+	world_settle();
+	struct peer *peer = peer_of_client('a');
+	client_begin('a');
+	client_run('a');
+	client_leave('a');
+	client_ask('b');
+	world_cancel_over(0);
+	world_pass(SECONDS(1));
+	/* The statement's answer and the Sync's: it has obeyed, and works on the reset. */
+	while (peer->heard[strlen(peer->heard) - 1] != 'C') {
+		assert_true(world_answer(peer));
+		world_read(peer);
+		while (world.n_cancels)
+			world_cancel_over(0);
+		world_turn();
+	}
 	world_pass(SECONDS(5) - 1);
 	assert_int_equal(pool()->n_servers[SERVER_CLEANING], 1);
+	world_pass(1);
+	assert_int_equal(pool()->n_servers[SERVER_CLOSING], 1);
 	world_pass(SECONDS(3));
 	assert_int_equal(world.n_dials, 1);
 	world_end();
@@ -1157,12 +1216,15 @@ int main(void)
 		cmocka_unit_test(abandoned_statement_is_cancelled_drained_cleaned_and_reused),
 		cmocka_unit_test(connection_is_held_while_a_cancel_is_under_way),
 		cmocka_unit_test(cancel_that_never_ends_costs_the_connection),
+		cmocka_unit_test(cancel_that_may_still_come_hits_nobody_else),
 		cmocka_unit_test(clean_waits_for_the_cancel),
 		cmocka_unit_test(connection_left_at_rest_and_clean_needs_nothing),
 		cmocka_unit_test(connection_left_in_a_transaction_is_rolled_back),
 		cmocka_unit_test(without_pool_reset_on_return_nothing_is_reset),
 		cmocka_unit_test(connection_left_in_the_middle_of_a_message_is_closed),
-		cmocka_unit_test(connection_that_cannot_be_drained_in_time_is_closed),
+		cmocka_unit_test(
+			cancelled_statement_that_goes_on_for_cancel_grace_costs_the_connection),
+		cmocka_unit_test(reset_has_longer_than_cancel_grace),
 		cmocka_unit_test(paused_pool_closes_what_is_idle_and_lets_clients_wait),
 		cmocka_unit_test(dial_under_way_when_a_pool_is_paused_is_not_used),
 		cmocka_unit_test(pause_is_for_the_database_it_names),

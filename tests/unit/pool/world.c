@@ -84,7 +84,8 @@ struct config_pool world_limits(int pool_size, int max_overflow)
 		.pool_use_lifo = true,
 		.pool_reset_on_return = true,
 		.explain_errors = true,
-		.connect_timeout = 5 * USEC_PER_SEC};
+		.connect_timeout = 5 * USEC_PER_SEC,
+		.cancel_grace = 2 * USEC_PER_SEC};
 }
 
 struct config *world_config(const struct config_pool *limits, const char *host)

@@ -108,6 +108,7 @@ bool world_fire(unsigned shard);         /* a timer that is due */
 void world_dial_ok(unsigned job);
 void world_dial_fail(unsigned job, const char *text, bool final);
 void world_cancel_over(unsigned job);
+void world_cancel_stray(unsigned job);
 bool world_answer(struct peer *peer); /* it says what it owes next */
 bool world_read(struct peer *peer);   /* what it said, or that it is gone, is noticed */
 void world_hang_up(struct peer *peer);
