@@ -3,6 +3,7 @@ never be answered with something else."""
 
 import asyncio
 import random
+import time
 from collections import Counter
 
 
@@ -24,6 +25,7 @@ class Tally:
             self.right += 1
         else:
             self.wrong.append(f"{what}: {got!r:.80} instead of {expected!r:.80}")
+            print(f"{time.strftime('%T')} WRONG: {self.wrong[-1]}", flush=True)
 
 
 class Program:
@@ -107,7 +109,11 @@ class Program:
                 self.client = None
 
     async def vanishes(self):
-        running = asyncio.ensure_future(self.client.value(f"select {self.nonce()} from soak, soak s, soak t"))
+        """While a statement runs, or in the middle of a large answer."""
+        sleep, many = (("pg_sleep(3)", "generate_series(1, 20000)") if self.driver.family == "postgresql"
+                       else ("sleep(3)", "seq_1_to_20000"))
+        sql = self.random.choice([f"select {self.nonce()}, {sleep}", f"select repeat('x', 1000) from {many}"])
+        running = asyncio.ensure_future(self.client.value(sql))
         await asyncio.sleep(self.random.random() / 20)
         self.client.drop()
         self.client = None

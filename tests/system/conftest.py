@@ -106,12 +106,22 @@ class Postgres:
         except psycopg.OperationalError:
             return False
 
+    def children(self):
+        """The postmaster's processes, each of which is a session of its own."""
+        found = []
+        for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                if int(stat.read_text().rpartition(")")[2].split()[1]) == self.process.pid:
+                    found.append(int(stat.parent.name))
+        return found
+
     def stop(self, how=signal.SIGINT):
         """SIGINT: fast shutdown. SIGKILL: the postmaster and everything it started."""
-        if how == signal.SIGKILL:
-            os.killpg(self.process.pid, how)
-        else:
-            self.process.send_signal(how)
+        children = self.children() if how == signal.SIGKILL else []
+        self.process.send_signal(how)
+        for pid in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, how)
         self.process.wait(60)
         with contextlib.suppress(FileNotFoundError):
             if how == signal.SIGKILL:
