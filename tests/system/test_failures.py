@@ -13,8 +13,11 @@ import asyncpg
 import psycopg
 import pytest
 from conftest import free_port, wait_for
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import create_async_engine
 
-from wire import SYNC, Client, Closed, Error, bind, execute, parse, query
+from wire import SYNC, Client, Closed, Error, bind, describe, execute, parse, query
 
 
 def backends(postgres, user="app"):
@@ -368,6 +371,75 @@ def test_terminated_idle_in_transaction(weir, postgres, end):
     client.send(query(end))
     assert client.ready() == [(b"C", b"ROLLBACK\0"), (b"Z", b"I")]
     assert client.query("select count(*) from lost") == [[b"0"]]
+
+
+def lose_transaction(weir, postgres, client):
+    """Between two of its statements."""
+    client.query("create table if not exists lost (n int)")
+    client.send(parse("done", "commit"), SYNC)
+    client.ready()
+    client.query("begin; insert into lost values (1)")
+    terminate(postgres, pid_of(client))
+
+
+@pytest.mark.parametrize("commit", [
+    [query("commit")], [query("END;")], [query("/* save */ commit work -- now")], [query("commit; select 1")],
+    [parse("", "commit"), bind(), execute(), SYNC], [bind("done"), describe(b"P"), execute(), SYNC]],
+    ids=["commit", "end", "commented", "more", "extended", "prepared"])
+def test_nobody_takes_the_commit_of_a_lost_transaction_for_a_success(weir, postgres, commit):
+    client = Client(weir.port).login()
+    lose_transaction(weir, postgres, client)
+    client.send(*commit)
+    messages = client.ready()
+    # As after any COMMIT that fails, the transaction is over.
+    assert Error(dict(messages)[b"E"])["M"] == ADMIN_WORDS and messages[-1] == (b"Z", b"I")
+    assert b"C" not in dict(messages)
+    assert client.query("select count(*) from lost") == [[b"0"]]
+
+
+@pytest.mark.parametrize("sql", ["rollback", "ABORT TRANSACTION", "rollback and no chain", "-- no\nrollback;"])
+def test_the_rollback_of_a_lost_transaction_is_one(weir, postgres, sql):
+    client = Client(weir.port).login()
+    lose_transaction(weir, postgres, client)
+    client.send(query(sql))
+    assert client.ready() == [(b"C", b"ROLLBACK\0"), (b"Z", b"I")]
+    assert client.query("select count(*) from lost") == [[b"0"]]
+
+
+@pytest.mark.parametrize("sql", ["rollback to savepoint s", "rollback to s", "release s", "commit and chain",
+                                 "rollback prepared 'x'", "rollbacks"])
+def test_what_does_not_end_a_lost_transaction_is_refused(weir, postgres, sql):
+    client = Client(weir.port).login()
+    lose_transaction(weir, postgres, client)
+    for code in "57P01", "25P02":
+        error, status = error_of(client, sql)
+        assert (error.code, status) == (code, b"E")
+    client.query("rollback")
+
+
+def test_statements_behind_the_rollback_of_a_lost_transaction_are_carried_out(weir, postgres):
+    client = Client(weir.port).login()
+    lose_transaction(weir, postgres, client)
+    assert client.query("rollback; select 41; select 42") == [[b"41"], [b"42"]]
+    client.query("begin")
+    terminate(postgres, pid_of(client))
+    client.send(query("rollback; begin"))
+    assert client.ready()[-1] == (b"Z", b"T")
+    assert client.query("rollback; select 43") == [[b"43"]]
+
+
+def test_sqlalchemy_learns_that_a_commit_was_lost(weir, postgres):
+    for driver in "psycopg", "asyncpg":
+        async def program():
+            engine = create_async_engine(weir.url(driver=driver))
+            with pytest.raises(DBAPIError, match=ADMIN_WORDS):
+                async with engine.begin() as db:
+                    terminate(postgres, (await db.execute(text("select pg_backend_pid()"))).scalar())
+            async with engine.connect() as db:
+                assert (await db.execute(text("select 1"))).scalar() == 1
+            await engine.dispose()
+
+        asyncio.run(program())
 
 
 def test_terminated_in_transaction_while_it_runs(weir, postgres):

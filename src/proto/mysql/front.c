@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "proto/liveness.h"
 #include "proto/mysql/state.h"
+#include "proto/sql_text.h"
 #include "util/log.h"
 #include "util/text.h"
 

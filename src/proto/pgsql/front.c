@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "proto/liveness.h"
 #include "proto/pgsql/pass.h"
+#include "proto/sql_text.h"
 
 static size_t least(size_t a, size_t b)
 {
@@ -414,9 +414,11 @@ static struct step without_server(struct pass *p)
 	default:
 		return pass_violation(p, "unknown message type");
 	}
-	if (front->base.failed_transaction)
-		return lost_message(front, p->in, &p->h, p->to_client) ? STEP_ON
-								       : STEP_STOP(FRONT_MORE);
+	if (front->base.failed_transaction) {
+		enum lost_outcome outcome = lost_message(front, p->in, &p->h, p->to_client);
+		if (outcome != LOST_OVER)
+			return outcome == LOST_ANSWERED ? STEP_ON : STEP_STOP(FRONT_MORE);
+	}
 	front->base.in_request = true;
 	front->n_statements_here = 0;
 	return STEP_STOP(FRONT_SERVER);

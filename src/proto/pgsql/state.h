@@ -115,7 +115,7 @@ struct pg_front {
 	bool skip_request;  /* the next message's request was refused */
 	bool skipping;      /* an error was told: everything up to Sync is dropped */
 	bool barrier;       /* wait for all answers before going on */
-	bool rolling_back;  /* a lost transaction is being ended by prepared messages: lost.c */
+	uint8_t ending;     /* how a lost transaction is being ended by prepared messages: lost.c */
 };
 
 /* An end of a pin: see effects.c. */
@@ -214,9 +214,14 @@ void relay_server_lost(struct pg_front *front, struct pg_back *back, const struc
 
 /* --- lost.c: a client whose transaction was lost, until it rolls back --- */
 
-/* Handles the message at the front of the input, of which `total` bytes are there. False: more is
- * needed. */
-bool lost_message(struct pg_front *front, struct input *in, const struct pg_header *h,
+enum lost_outcome {
+	LOST_MORE,     /* more of the message is needed */
+	LOST_ANSWERED, /* it was */
+	LOST_OVER,     /* the transaction has been ended, and the message is for a server */
+};
+
+/* Handles the message at the front of the input. */
+enum lost_outcome lost_message(struct pg_front *front, struct input *in, const struct pg_header *h,
 	struct output *to_client);
 
 /* Ends the client's connection: writes the error, and gives the verdict. */

@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "../test.h"
-#include "proto/liveness.h"
+#include "proto/sql_text.h"
 #include "util/check.h"
 
 static bool tests(const char *sql)

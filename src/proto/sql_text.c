@@ -1,4 +1,4 @@
-#include "proto/liveness.h"
+#include "proto/sql_text.h"
 
 #include <string.h>
 
@@ -11,31 +11,36 @@ static const char *skip_line(const char *at, const char *end)
 	return newline ? newline + 1 : end;
 }
 
-/* Behind the comment that begins at `at`; `at` if none does. One that does not end is not skipped:
- * the server has to say so. */
+/* Behind the comment that begins at `at`; `at` if none does. */
 static const char *skip_comment(const char *at, const char *end)
 {
 	if (end - at < 2)
 		return at;
 	if (at[0] == '-' && at[1] == '-')
 		return skip_line(at, end);
-	/* Not those of MySQL that are carried out. */
 	if (at[0] != '/' || at[1] != '*' || (end - at > 2 && strchr("!M+", at[2])))
 		return at;
 	const char *close = memmem(at + 2, (size_t)(end - at - 2), "*/", 2);
 	return close ? close + 2 : at;
 }
 
-static const char *skip_nothing(const char *at, const char *end)
+const char *sql_skip_blank(const char *at, const char *end)
 {
 	const char *before;
 
 	do {
 		before = at;
-		while (at < end && *at && strchr(" \t\r\n\f\v;", *at))
+		while (at < end && *at && strchr(" \t\r\n\f\v", *at))
 			at++;
 		at = skip_comment(at, end);
 	} while (at != before);
+	return at;
+}
+
+static const char *skip_nothing(const char *at, const char *end)
+{
+	for (at = sql_skip_blank(at, end); at < end && *at == ';'; at = sql_skip_blank(at + 1, end))
+		;
 	return at;
 }
 
