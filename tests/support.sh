@@ -88,10 +88,10 @@ install_mysql9() {
 	WEIR_MYSQL9=
 }
 
-# debian_mirror: where this machine gets Debian from.
+# debian_mirror: where this machine gets Debian from, as far as that can be read.
 debian_mirror() {
 	sed -nE 's!^(deb|URIs:) +(\[[^]]*\] +)?(https?://[^ ]+/debian)/?( .*)?$!\3!p' \
-		/etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | head -1
+		/etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | head -1 || true
 }
 
 # make_mysql9: in a folder that gets its name only when all is there, so that an interrupted try leaves nothing behind.
