@@ -47,11 +47,14 @@ static void watch(int epoll, int fd, int peer)
 	epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
 }
 
-/* The sockets block when sending: a relay this simple needs no queue. */
+/* The sockets block when sending: a relay this simple needs no queue. Not when receiving: what was
+ * told of a socket may be of the one that had its number before. */
 static void move(int from)
 {
-	ssize_t n = recv(from, buffer, sizeof(buffer), 0);
+	ssize_t n = recv(from, buffer, sizeof(buffer), MSG_DONTWAIT);
 
+	if (n < 0 && errno == EAGAIN)
+		return;
 	for (ssize_t sent = 0, r; n > 0 && sent < n; sent += r) {
 		r = send(peer_of[from], buffer + sent, (size_t)(n - sent), MSG_NOSIGNAL);
 		if (r < 0)
