@@ -1,46 +1,67 @@
-"""What the kernel says of a process, and medians of interleaved rounds."""
+"""What the kernel says of a proxy's processes."""
 
 import contextlib
+import os
 import pathlib
 import re
-import statistics
 import subprocess
 
 from conftest import wait_for
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+def family(pid):
+    """The process and all its descendants."""
+    found = [pid]
+    for parent in found:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            for task in pathlib.Path(f"/proc/{parent}/task").iterdir():
+                found += [int(child) for child in (task / "children").read_text().split()]
+    return found
+
+
+def threads(pid):
+    """Processor seconds by thread."""
+    found = {}
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                found[int(task.name)] = int((task / "schedstat").read_text().split()[0]) / 1e9
+    return found
 
 
 def processor_seconds(pid):
-    """Of all threads, those that have ended excepted."""
+    """Of all threads of the process and its descendants, and of those descendants that have ended."""
     total = 0
-    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(FileNotFoundError):
-            total += int((task / "schedstat").read_text().split()[0])
-    return total / 1e9
+    for each in family(pid):
+        total += sum(threads(each).values())
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            fields = pathlib.Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+            total += (int(fields[13]) + int(fields[14])) / TICK
+    return total
 
 
 def resident_bytes(pid):
-    status = pathlib.Path(f"/proc/{pid}/status").read_text()
-    return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) * 1024
-
-
-class Proxy:
-    def __init__(self, name, port, pid):
-        self.name, self.port, self.pid = name, port, pid
-
-
-def ratios(rounds, name):
-    return statistics.median(row[name] / row["relay"] for row in rounds)
+    """Of the process and its descendants; what they share counts once for each."""
+    total = 0
+    for each in family(pid):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            status = pathlib.Path(f"/proc/{each}/status").read_text()
+            total += int(re.search(r"VmRSS:\s+(\d+)", status)[1]) * 1024
+    return total
 
 
 def count_calls(pid, report, work):
     """System calls by name, of all threads, while work() runs."""
-    strace = subprocess.Popen(["strace", "-f", "-c", "-o", report, "-p", str(pid)], stderr=subprocess.PIPE)
+    traced = [argument for each in family(pid) for argument in ("-p", str(each))]
+    strace = subprocess.Popen(["strace", "-f", "-c", "-o", report, *traced], stderr=subprocess.PIPE)
     wait_for(lambda: b"attached" in strace.stderr.readline(), "strace")
-    work()
-    strace.send_signal(2)
-    strace.wait()
+    try:
+        work()
+    finally:
+        strace.send_signal(2)
+        strace.communicate()
     counts = {}
     for line in pathlib.Path(report).read_text().splitlines():
         fields = line.split()
@@ -49,19 +70,10 @@ def count_calls(pid, report, work):
     return counts
 
 
-def print_calls(name, n_clients, counts, n):
-    total = sum(counts.values())
-    listed = ", ".join(f"{call} {count}" for call, count in sorted(counts.items(), key=lambda x: -x[1])[:5])
-    print(f"  {name:10}{n_clients:4} client{'s' if n_clients > 1 else ' '}{total / n:8.2f}   ({listed})", flush=True)
-
-
-def print_heading():
-    print(f"{'':25}{'processor time':>15}{'to the relay':>14}{'throughput':>14}")
-
-
-def print_costs(name, proxies, rounds, rates):
-    """Rows of processor time per transaction (rounds: seconds by proxy), to the relay, and throughput."""
-    for proxy in proxies:
-        cost = statistics.median(row[proxy.name] for row in rounds)
-        print(f"  {name:10} {proxy.name:12}{cost * 1e6:12.1f} us{ratios(rounds, proxy.name):14.2f}"
-              f"{statistics.median(rates[proxy.name]):12.0f}/s", flush=True)
+def machine():
+    """A line about the machine."""
+    model = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
+    memory = int(re.search(r"MemTotal:\s+(\d+)", pathlib.Path("/proc/meminfo").read_text())[1])
+    system = pathlib.Path("/etc/os-release").read_text()
+    return (f"{os.cpu_count()} × {model[1] if model else os.uname().machine}, {memory / 2**20:.0f} GB, "
+            f"{re.search(r'PRETTY_NAME=.(.*).', system)[1]}, Linux {os.uname().release}")
