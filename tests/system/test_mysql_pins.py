@@ -174,18 +174,98 @@ def test_a_temporary_table_made_by_a_prepared_statement_is_held(single):
 
 
 def test_a_lock_taken_by_a_prepared_statement_is_held(single):
-    """Which one it is weir does not know, nor which one is released, so it is held until all are."""
     with single.raw() as client:
         take, give = client.prepare("select get_lock(?, 0)"), client.prepare("select release_lock(?)")
-        for _ in range(2):
-            client.execute(take, "weir")
+        for name in ("weir", "it's", "\u00e9t\u00e9"):
+            client.execute(take, name)
             client.execute(take, "another")
             assert single.another_has_to_wait()
-            client.execute(give, "weir")
+            client.execute(give, name)
             assert single.another_has_to_wait()
             assert client.value("select is_used_lock('another') = connection_id()") == "1"
-            client.execute(client.prepare("select release_all_locks()"))
+            client.execute(give, "another")
             assert single.another_gets_a_turn()
+
+
+# What takes locks named one and two, and what releases the last of them at last. None of it but the last frees them.
+LOCKS = [
+    ("taken twice", ["select get_lock('one', 0)"] * 2, ["select release_lock('one')"] * 2),
+    ("taken twice in one statement", ["select get_lock('one', 0), get_lock('one', 0)"],
+     ["do release_lock('one')", "do release_lock('one')"]),
+    ("released in another order", ["select get_lock('one', 0)", "select get_lock('two', 0)"],
+     ["select release_lock('one')", "select release_lock('two')"]),
+    ("released with others", ["select get_lock('one', 0)", "select get_lock('two', 0)"],
+     ["select release_lock('no such')", "select release_lock('two')", "select release_lock(\"one\")"]),
+    ("released in one statement", ["select get_lock('one', 0), get_lock('two', 0)"],
+     ["select release_lock('one'), release_lock('two')"]),
+    ("released by an expression", ["select get_lock('one', 0)"], ["select release_lock(concat('o', 'ne'))"]),
+    ("released in a procedure", ["select get_lock('one', 0)"] * 2, ["call releases('one')"] * 2),
+    ("released in a function", ["select get_lock('one', 0)"], ["select f_releases('one')"]),
+    ("with a quote in its name", ["select get_lock('it''s', 0)"], ["select release_lock('it''s')"]),
+    ("taken in a transaction", ["begin", "select get_lock('one', 0)", "commit"], ["select release_lock('one')"]),
+    ("all released", ["select get_lock(concat('o', 'ne'), 0), get_lock('two', 0)"],
+     ["select release_lock('one')", "select release_all_locks()"]),
+]
+
+
+@pytest.mark.parametrize("does, ends", [row[1:] for row in LOCKS], ids=[row[0] for row in LOCKS])
+def test_a_lock_is_held_until_the_last_is_released(single, does, ends):
+    single.server.execute(
+        "drop procedure if exists app.releases", "drop function if exists app.f_releases",
+        "create procedure app.releases(name varchar(64)) do release_lock(name)",
+        "create function app.f_releases(name varchar(64)) returns int no sql return release_lock(name)")
+    with single.raw() as client:
+        for sql in does:
+            client.query(sql)
+        for sql in ends:
+            assert single.another_has_to_wait(), sql
+            client.query(sql)
+        assert single.another_gets_a_turn()
+
+
+def test_a_lock_that_was_not_had_holds_nothing(single):
+    with single.raw() as client, single.server.connect() as owner:
+        with owner.cursor() as cursor:
+            cursor.execute("select get_lock('one', 0)")
+        take = client.prepare("select get_lock(?, 0)")
+        assert client.value("select get_lock('one', 0)") == "0"
+        assert single.another_gets_a_turn()
+        client.execute(take, "one")
+        assert single.another_gets_a_turn()
+        # Neither does a release that failed end anything.
+        client.query("select get_lock('two', 0)")
+        assert client.value("select release_lock('one')") == "0"
+        assert client.value("select release_lock('no such')") is None
+        assert single.another_has_to_wait()
+        assert client.value("select release_lock('two')") == "1"
+        assert single.another_gets_a_turn()
+
+
+def test_a_lock_is_had_while_its_name_means_something_else(single):
+    with single.raw() as client:
+        client.query("select get_lock('\u00e9t\u00e9', 0)")
+        client.query("set names latin1")
+        client.query("select release_lock('no such')")
+        assert single.another_has_to_wait()
+        client.query("set names utf8mb4")
+        client.query("select release_lock('\u00e9t\u00e9')")
+        assert single.another_gets_a_turn()
+
+
+def test_what_a_statement_with_locks_has_said_can_be_asked_for(single):
+    with single.raw() as client:
+        client.query("select get_lock('one', 0)")
+        assert client.query("select release_lock('no such'), cast('x' as signed)").warnings == 1
+        assert client.value("select @@warning_count") == "1"
+        (level, code, text), = client.query("show warnings")
+        assert (level, code) == (b"Warning", b"1292") and b"'x'" in text
+        client.query("select get_lock('one', 0) union all select 7")
+        assert client.value("select found_rows()") == "2"
+        with pytest.raises(wire.Error, match="1146"):
+            client.query("select release_lock('no such') from nowhere")
+        (level, code, text), = client.query("show errors")
+        assert (level, code) == (b"Error", b"1146")
+        assert client.value("select is_used_lock('one') = connection_id()") == "1"
 
 
 def test_an_open_cursor_is_held(single):

@@ -1,5 +1,8 @@
 """Settings are the client's own, and nobody else's."""
 
+import asyncio
+
+import asyncpg
 import pytest
 
 from conftest import wait_for
@@ -179,6 +182,57 @@ def test_a_pin_stays_while_something_is_left(start_weir, postgres):
     a.query("drop table too")
     a.query("select pg_advisory_unlock(2)")
     wait_for(lambda: weir.console("show pins") == [], "the end of the pins")
+
+
+# What takes advisory locks 1 and 2, and what releases the last of them at last: statements with their parameters.
+ADVISORY = [
+    ("with parameters", [("select pg_advisory_lock($1)", 1), ("select pg_advisory_lock($1)", 2)],
+     [("select pg_advisory_unlock($1)", 2), ("select pg_advisory_unlock($1)", 1)]),
+    ("taken twice", [("select pg_advisory_lock($1)", 1), ("select pg_try_advisory_lock($1)", 1)],
+     [("select pg_advisory_unlock($1)", 1), ("select pg_advisory_unlock($1)", 1)]),
+    ("shared too", [("select pg_advisory_lock_shared($1)", 1), ("select pg_advisory_lock($1)", 1)],
+     [("select pg_advisory_unlock_shared($1)", 1), ("select pg_advisory_unlock($1)", 1)]),
+    ("after a release that failed", [("select pg_advisory_lock($1::int, $2::int)", 1, 2)],
+     [("select pg_advisory_unlock($1)", 1), ("select pg_advisory_unlock($1::int, $2::int)", 1, 2)]),
+    ("in a block", [("select pg_advisory_lock($1)", 1)], [("do 'begin perform pg_advisory_unlock(1); end'",), ("reset all",)]),
+    ("in a procedure", [("select pg_advisory_lock($1)", 1)], [("call releases($1)", 1)]),
+    ("all", [("select pg_advisory_lock($1)", 1), ("select pg_advisory_lock($1)", 1)],
+     [("select pg_advisory_unlock($1)", 1), ("select pg_advisory_unlock_all()",)]),
+]
+
+
+@pytest.mark.parametrize("take, give", [row[1:] for row in ADVISORY], ids=[row[0] for row in ADVISORY])
+def test_an_advisory_lock_pins_until_the_last_is_released(start_weir, postgres, take, give):
+    with postgres.connect(dbname="app") as db:
+        db.execute("create or replace procedure releases(n bigint) language plpgsql as"
+                   " 'begin perform pg_advisory_unlock(n); end'")
+    weir = start_weir(postgres, pool_size=1, max_overflow=0)
+
+    async def program():
+        client = await asyncpg.connect(weir.url().replace("+asyncpg", ""))
+        for sql, *parameters in take:
+            await client.fetch(sql, *parameters)
+        for sql, *parameters in give:
+            assert [row["pin"] for row in weir.console("show pins")], sql
+            await client.fetch(sql, *parameters)
+            # The server's answer to the question that follows comes before this one's.
+            await client.fetch("select 1")
+        wait_for(lambda: weir.console("show pins") == [], "the end of the pin")
+        await client.close()
+
+    asyncio.run(program())
+
+
+def test_an_advisory_lock_that_was_not_had_pins_nothing(start_weir, postgres):
+    weir = start_weir(postgres, pool_size=2, max_overflow=0)
+    owner, client = Client(weir.port).login(), Client(weir.port).login()
+    owner.query("select pg_advisory_lock(1)")
+    assert client.query("select pg_try_advisory_lock(1)") == [[b"f"]]
+    wait_for(lambda: len(weir.console("show pins")) == 1, "the end of the other pin")
+    owner.query("select pg_advisory_unlock(1)")
+    wait_for(lambda: weir.console("show pins") == [], "the end of the pin")
+    assert client.query("select pg_try_advisory_lock(1)") == [[b"t"]]
+    assert len(weir.console("show pins")) == 1
 
 
 def test_a_client_that_leaves_with_a_pin_leaves_nothing(start_weir, postgres):

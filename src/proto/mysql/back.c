@@ -139,6 +139,21 @@ static void keep_prepare_answer(struct answer *a, size_t n)
 		buf_put(&a->back->prepare_answer, a->in->data, n);
 }
 
+/* What is swallowed may be wanted. */
+static void capture(struct answer *a, size_t n)
+{
+	struct my_back *back = a->back;
+
+	const struct my_expectation *e = first(back);
+
+	if (!a->front || !e)
+		return;
+	if (e->kind == MY_EXPECT_WARNINGS)
+		buf_put(&a->front->warnings, a->in->data, n);
+	else if (e->kind == MY_EXPECT_LOCKS)
+		buf_put(&back->locks, a->in->data, n);
+}
+
 static void consume(struct answer *a, bool pass_on)
 {
 	size_t total = MY_HEADER + a->h.len, n = least(a->in->len, total);
@@ -151,8 +166,7 @@ static void consume(struct answer *a, bool pass_on)
 		keep_prepare_answer(a, n);
 		a->back->forwarding = total - n;
 	} else {
-		if (a->back->capturing && a->front)
-			buf_put(&a->front->warnings, a->in->data, n);
+		capture(a, n);
 		a->back->dropping = total - n;
 	}
 	input_skip(a->in, n);
@@ -169,8 +183,7 @@ static void continue_packet(struct answer *a)
 		keep_prepare_answer(a, n);
 		back->forwarding -= n;
 	} else {
-		if (back->capturing && a->front)
-			buf_put(&a->front->warnings, a->in->data, n);
+		capture(a, n);
 		back->dropping -= n;
 	}
 	input_skip(a->in, n);
@@ -219,7 +232,6 @@ static void ask_warnings(struct answer *a)
 		(struct my_expectation){.kind = MY_EXPECT_WARNINGS, .shape = SHAPE_RESULTS});
 	buf_clear(&a->front->warnings);
 	a->front->warnings.limit = WARNINGS_MAX;
-	a->back->capturing = true;
 }
 
 /* MySQL tells what a stored function in a SELECT has set only in its next OK packet: that is asked
@@ -257,8 +269,12 @@ static void end_client(struct answer *a, const struct follow *f, bool ok)
 	/* A server that answers before it has heard all: nothing can be asked in between. */
 	if (front->session_mode || front->found & SCAN_DIAGNOSTICS || back->half_command)
 		return;
-	if (!ok || (f->n_warnings && leaves))
+	/* A question of weir's own takes them away from a client that stays. */
+	bool asks_locks = my_locks_matter(front, back);
+	if (!ok || (f->n_warnings && (leaves || asks_locks)))
 		ask_warnings(a);
+	if (asks_locks)
+		my_locks_ask(front, back, a->to_server);
 }
 
 /* The present answer is over. */
@@ -267,10 +283,12 @@ static void end_answer(struct answer *a, bool ok)
 	struct my_back *back = a->back;
 	enum my_expect_kind kind = back->expected[0].kind;
 
-	if (kind == MY_EXPECT_WARNINGS) {
-		back->capturing = false;
-		if (a->front && (!ok || a->front->warnings.failed))
-			buf_clear(&a->front->warnings);
+	if (kind == MY_EXPECT_WARNINGS && a->front && (!ok || a->front->warnings.failed))
+		buf_clear(&a->front->warnings);
+	if (kind == MY_EXPECT_LOCKS) {
+		if (ok && a->front)
+			my_locks_learn(back);
+		buf_clear(&back->locks);
 	}
 	struct follow ended = back->follow;
 	/* Whose client hung up in the middle was kept in part only. */
@@ -425,6 +443,7 @@ static enum back_verdict handle_error(struct answer *a)
 		return BACK_BROKEN;
 	case MY_EXPECT_WARNINGS:
 	case MY_EXPECT_TRACK:
+	case MY_EXPECT_LOCKS:
 		break;
 	}
 	consume(a, false);

@@ -16,6 +16,9 @@
 #define EXECUTE_HEAD   10 /* command, id, flags, iterations */
 #define LONG_DATA_HEAD 7  /* command, id, parameter */
 
+/* An execution up to this size is looked at whole for the names of locks. */
+#define NAMES_LOOK_MAX 16384
+
 /* Of long data, per client. */
 #define KEPT_DATA_MAX 65536
 
@@ -129,20 +132,23 @@ static bool examine(void *arg, const uint8_t *body, size_t len, void **ret_effec
 	effects = malloc(sizeof(*effects) + size);
 	if (effects) {
 		effects->found = scan->found;
-		effects->answer = (struct buf){0};
+		effects->answer = effects->locks = (struct buf){0};
+		buf_put(&effects->locks, scan->locks, scan->locks_len);
 		memcpy(effects->name, scan->name, size);
 	}
 	free(scan);
 	*ret_effects = effects;
-	return effects != NULL;
+	return effects && !effects->locks.failed;
 }
 
 static void forget_effects(void *arg)
 {
 	struct my_effects *effects = arg;
 
-	if (effects)
-		buf_clear(&effects->answer);
+	if (!effects)
+		return;
+	buf_clear(&effects->answer);
+	buf_clear(&effects->locks);
 	free(effects);
 }
 
@@ -512,9 +518,35 @@ static void forward_with_types(struct my_pass *p, uint32_t id, const struct para
 	my_forward_from(p, MY_HEADER + q->flag_at + 1);
 }
 
-static bool keep_effects(struct my_front *front, const struct my_effects *effects)
+/* The parameters of the execution at hand; NULL: not known. */
+static const struct my_bound *bound_parameters(const struct my_pass *p,
+	const struct my_client_statement *cs, const struct parameters *q, struct my_bound *ret)
 {
+	const uint8_t *payload = p->in->data + MY_HEADER;
+	size_t values_at = q->flag_at + 1 + (q->bound ? q->types_len : 0);
+
+	/* What was sent as long data does not stand among them. */
+	if (!q->flag_at || !cs->types || !my_is_whole(p) || cs->long_data || cs->kept_data.len)
+		return NULL;
+	*ret = (struct my_bound){.n = cs->n_parameters,
+		.nulls = payload + EXECUTE_HEAD,
+		.types = cs->types,
+		.values = payload + values_at,
+		.values_len = p->h.len - values_at};
+	return ret;
+}
+
+static bool keep_effects(
+	struct my_pass *p, const struct my_client_statement *cs, const struct parameters *q)
+{
+	struct my_front *front = p->front;
+	const struct my_effects *effects = cs->statement->effects;
+	struct my_bound bound;
+
 	front->found = effects->found;
+	if (!my_locks_note(front, (const char *)effects->locks.data, effects->locks.len,
+		    effects->locks.len ? bound_parameters(p, cs, q, &bound) : NULL))
+		return false;
 	if (!front->found_name && !effects->name[0])
 		return true;
 	free(front->found_name);
@@ -554,12 +586,16 @@ struct my_step my_stmt_execute(struct my_pass *p)
 		return step;
 	if (!read_parameters(p, cs, &parameters, &bad))
 		return bad ? malformed(p) : MY_STEP_STOP(FRONT_MORE);
+	/* The names of locks are among the values. */
+	if (((struct my_effects *)cs->statement->effects)->locks.len && !my_is_whole(p) &&
+		p->h.len <= NAMES_LOOK_MAX)
+		return MY_STEP_STOP(FRONT_MORE);
 	bool splice = parameters.flag_at && !parameters.bound && cs->types;
 	if (cs->spoilt || (splice && p->h.len + parameters.types_len >= MY_PACKET_FULL)) {
 		refusal_set(&refusal, REASON_TOO_LARGE, "a parameter of a prepared statement");
 		return my_answer_refusal(p, &refusal);
 	}
-	if (!keep_types(p, cs, &parameters) || !keep_effects(front, cs->statement->effects))
+	if (!keep_types(p, cs, &parameters) || !keep_effects(p, cs, &parameters))
 		return out_of_memory(p);
 	if (!ensure_prepared(p, cs->statement, &id, &step))
 		return step;

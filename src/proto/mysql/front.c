@@ -116,6 +116,7 @@ void my_expect_answer(struct my_pass *p, enum follow_shape shape)
 	front->pipelining = !front->forwarding && !front->continued && p->in->len > 0;
 	front->row_count = front->found_rows = 0;
 	front->n_warnings = 0;
+	front->disturbed = false;
 	buf_clear(&front->warnings);
 	p->back->base.n_queries++;
 }
@@ -220,6 +221,8 @@ static bool has_no_backslash(const struct my_front *front)
 static bool keep_found(struct my_front *front, const struct my_scan *scan)
 {
 	front->found = scan->found;
+	if (!my_locks_note(front, scan->locks, scan->locks_len, NULL))
+		return false;
 	if (front->found_name || scan->name[0]) {
 		free(front->found_name);
 		front->found_name = strdup(scan->name);

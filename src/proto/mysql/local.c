@@ -180,21 +180,9 @@ static bool kill_client(struct my_pass *p, const struct my_scan *scan, struct my
 	return false;
 }
 
-bool my_local_query(struct my_pass *p, const struct my_scan *scan, struct my_step *ret_step)
+/* Whether a transaction is open only the server knows. */
+static bool local_state(struct my_pass *p, const struct my_scan *scan, struct my_step *ret_step)
 {
-	struct my_front *front = p->front;
-
-	switch (scan->exact) {
-	case EXACT_CONNECTION_ID:
-		*ret_step = answer_expression(p, front->base.key.id);
-		return true;
-	case EXACT_KILL:
-	case EXACT_KILL_QUERY:
-		return kill_client(p, scan, ret_step);
-	default:
-		break;
-	}
-	/* With the connection at hand its own answer is the best. */
 	if (p->back)
 		return false;
 	switch (scan->exact) {
@@ -206,6 +194,18 @@ bool my_local_query(struct my_pass *p, const struct my_scan *scan, struct my_ste
 	case EXACT_AUTOCOMMIT_OFF:
 		*ret_step = set_autocommit(p, scan->exact == EXACT_AUTOCOMMIT_ON);
 		return true;
+	default:
+		return false;
+	}
+}
+
+/* What is known of the statement before. */
+static bool local_diagnostics(
+	struct my_pass *p, const struct my_scan *scan, struct my_step *ret_step)
+{
+	struct my_front *front = p->front;
+
+	switch (scan->exact) {
 	case EXACT_SHOW_WARNINGS:
 	case EXACT_SHOW_ERRORS:
 		*ret_step = answer_warnings(p, scan->exact == EXACT_SHOW_ERRORS);
@@ -225,4 +225,24 @@ bool my_local_query(struct my_pass *p, const struct my_scan *scan, struct my_ste
 	default:
 		return false;
 	}
+}
+
+bool my_local_query(struct my_pass *p, const struct my_scan *scan, struct my_step *ret_step)
+{
+	struct my_front *front = p->front;
+
+	switch (scan->exact) {
+	case EXACT_CONNECTION_ID:
+		*ret_step = answer_expression(p, front->base.key.id);
+		return true;
+	case EXACT_KILL:
+	case EXACT_KILL_QUERY:
+		return kill_client(p, scan, ret_step);
+	default:
+		break;
+	}
+	/* With the connection at hand its own answer is the best, unless weir came in between. */
+	if (p->back && !front->disturbed)
+		return false;
+	return local_state(p, scan, ret_step) || local_diagnostics(p, scan, ret_step);
 }

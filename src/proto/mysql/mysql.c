@@ -112,6 +112,7 @@ static void front_free(struct front *base)
 	settings_unref(front->startup);
 	settings_unref(front->settings);
 	buf_clear(&front->warnings);
+	buf_clear(&front->found_locks);
 	free(front->base.lost);
 	free(front->refused);
 	free(front->found_name);
@@ -353,6 +354,7 @@ static void back_free(struct back *base)
 		statement_unref(back->expected[i].statement);
 	prepared_clear(&back->prepared);
 	buf_clear(&back->prepare_answer);
+	buf_clear(&back->locks);
 	my_pins_clear(back);
 	settings_unref(back->settings);
 	mysql_handle_free(back->handle);
@@ -391,7 +393,6 @@ static bool back_abandon(struct back *base, struct output *to_server)
 	}
 	back->dropping += back->forwarding;
 	back->forwarding = 0;
-	back->capturing = false;
 	/* Whatever it ran may have changed what only its answer would have told. */
 	back->tainted = true;
 	my_back_update(back);

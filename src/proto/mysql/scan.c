@@ -4,6 +4,7 @@
  */
 #include "proto/mysql/scan.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,14 +33,21 @@ enum lex_state {
 
 enum token_kind { TOKEN_WORD, TOKEN_QUOTED, TOKEN_MARK };
 
+/* How far a call of GET_LOCK() is read. */
+enum lock_part {
+	LOCK_NONE,
+	LOCK_OPEN, /* behind its parenthesis: a name comes, or any expression */
+	LOCK_NAME, /* behind what is the name, if the argument ends here */
+};
+
 /* Words that matter wherever they stand, if a parenthesis follows. */
 static const struct {
 	const char *name;
 	uint32_t found;
 } functions[] = {
 	{"get_lock", SCAN_GET_LOCK},
-	{"service_get_read_locks", SCAN_GET_LOCK},
-	{"service_get_write_locks", SCAN_GET_LOCK},
+	{"service_get_read_locks", SCAN_SET_PINS},
+	{"service_get_write_locks", SCAN_SET_PINS},
 	{"release_lock", SCAN_RELEASE_LOCK},
 	{"release_all_locks", SCAN_RELEASE_LOCKS},
 	{"last_insert_id", SCAN_LAST_INSERT_ID},
@@ -285,6 +293,23 @@ static void end_by_first_word(struct my_scan *s)
 		s->found |= SCAN_DIAGNOSTICS;
 	else if (token_is(s, 0, "kill"))
 		end_kill(s);
+	else if (token_is(s, 0, "call") || token_is(s, 0, "execute"))
+		s->found |= SCAN_CALL;
+}
+
+static void add_lock(struct my_scan *s, const char *name)
+{
+	size_t size = strlen(name) + 1;
+
+	/* One byte is kept for one that stands for all that are too many. */
+	if (s->locks_len + size >= SCAN_LOCKS_MAX) {
+		name = "";
+		size = 1;
+	}
+	if (s->locks_len < SCAN_LOCKS_MAX) {
+		memcpy(s->locks + s->locks_len, name, size);
+		s->locks_len += size;
+	}
 }
 
 static void end_statement(struct my_scan *s)
@@ -294,8 +319,11 @@ static void end_statement(struct my_scan *s)
 		if (++s->n_statements > 1)
 			s->exact = EXACT_NONE;
 	}
+	if (s->lock_part != LOCK_NONE)
+		add_lock(s, "");
 	s->n_tokens = 0;
-	s->pending = s->lock = 0;
+	s->pending = 0;
+	s->lock_part = LOCK_NONE;
 	s->variable = 0;
 	s->is_system = s->last_is_into = s->may_call = s->was_dot = false;
 }
@@ -333,14 +361,40 @@ static void plain_word(struct my_scan *s, const char *word)
 		set_word(s, word);
 }
 
-/* The argument of a call that takes or gives up a lock. Of several at once none is known by name.
- */
-static void lock_name(struct my_scan *s, enum token_kind kind, const char *text)
+/* Only two quotes are no name. */
+static bool has_lock_name(const struct my_scan *s)
 {
-	bool known = kind == TOKEN_QUOTED && !s->many_locks && !s->name[0];
+	return s->lock_name_len > 2 && s->lock_name_len < SCAN_LOCK_NAME_MAX;
+}
 
-	text_copy(s->name, sizeof(s->name), known ? text : "");
-	s->many_locks = true;
+/* A token of GET_LOCK()'s first argument, which is only known if it has no other. */
+static void lock_token(struct my_scan *s, enum token_kind kind, const char *text)
+{
+	bool mark = kind == TOKEN_MARK;
+
+	if (s->lock_part == LOCK_OPEN && mark && *text == '?') {
+		snprintf(s->lock_name, sizeof(s->lock_name), "?%u", s->n_parameters);
+		s->lock_part = LOCK_NAME;
+	} else if (s->lock_part == LOCK_OPEN && kind == TOKEN_QUOTED && has_lock_name(s)) {
+		s->lock_name[s->lock_name_len] = 0;
+		s->lock_part = LOCK_NAME;
+	} else {
+		bool ends = s->lock_part == LOCK_NAME && mark && (*text == ',' || *text == ')');
+		add_lock(s, ends ? s->lock_name : "");
+		s->lock_part = LOCK_NONE;
+	}
+}
+
+/* A byte of a string that may be a lock's name, as it stands in the text, with its quotes. What is
+ * too long is no name, nor what has a backslash, whose meaning depends, nor a name in backticks. */
+static void lock_byte(struct my_scan *s, char c)
+{
+	if (s->lock_part != LOCK_OPEN)
+		return;
+	if (!c || c == '\\' || c == '`' || s->lock_name_len >= SCAN_LOCK_NAME_MAX - 1)
+		s->lock_name_len = SCAN_LOCK_NAME_MAX;
+	else
+		s->lock_name[s->lock_name_len++] = c;
 }
 
 /* The answers to other statements tell what has changed. */
@@ -371,9 +425,13 @@ static void add_token(struct my_scan *s, enum token_kind kind, const char *text)
 		(s->is_foreign || !my_is_native(s->text)))
 		s->found |= SCAN_STORED_FUNCTION;
 	note_name(s, kind, text);
-	if (s->lock)
-		lock_name(s, kind, text);
-	s->lock = called & (SCAN_GET_LOCK | SCAN_RELEASE_LOCK);
+	if (s->lock_part != LOCK_NONE)
+		lock_token(s, kind, text);
+	if (called & SCAN_GET_LOCK) {
+		s->lock_part = LOCK_OPEN;
+		s->lock_name_len = 0;
+	}
+	s->n_parameters += kind == TOKEN_MARK && *text == '?';
 	/* @name := */
 	if (s->variable && --s->variable == 0 && kind == TOKEN_MARK && *text == ':')
 		s->found |= SCAN_USER_VARIABLE;
@@ -446,6 +504,7 @@ static void normal(struct my_scan *s, char c)
 	case '`':
 		begin(s, LEX_STRING);
 		s->quote = c;
+		lock_byte(s, c);
 		break;
 	case '@':
 		s->state = LEX_AT;
@@ -515,6 +574,7 @@ static void after_at(struct my_scan *s, char c)
 
 static void in_string(struct my_scan *s, char c)
 {
+	lock_byte(s, c);
 	if (c == s->quote)
 		s->state = LEX_STRING_QUOTE;
 	else if (c == '\\' && s->quote != '`' && !s->no_backslash)
@@ -528,6 +588,7 @@ static void after_quote(struct my_scan *s, char c)
 	if (c == s->quote) {
 		s->state = LEX_STRING;
 		add_text(s, c);
+		lock_byte(s, c);
 		return;
 	}
 	end_text(s, TOKEN_QUOTED);
@@ -677,9 +738,12 @@ void my_scan_init(struct my_scan *s, bool no_backslash)
 	s->state = LEX_NORMAL;
 	s->no_backslash = no_backslash;
 	s->executed = s->adjacent = s->was_quoted = s->is_system = false;
-	s->pending = s->lock = 0;
+	s->pending = 0;
+	s->n_parameters = 0;
+	s->lock_part = LOCK_NONE;
+	s->locks_len = s->lock_name_len = 0;
 	s->variable = 0;
-	s->many_locks = s->last_is_into = s->may_call = s->was_dot = false;
+	s->last_is_into = s->may_call = s->was_dot = false;
 }
 
 void my_scan_feed(struct my_scan *s, const char *sql, size_t len)

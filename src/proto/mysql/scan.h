@@ -13,7 +13,7 @@
 /* What was found, in any of the text's statements. */
 enum {
 	SCAN_USER_VARIABLE = 1u << 0,   /* @name is given a value */
-	SCAN_GET_LOCK = 1u << 1,        /* GET_LOCK(): see `name`, "" if there are several */
+	SCAN_GET_LOCK = 1u << 1,        /* GET_LOCK(): see `locks` */
 	SCAN_RELEASE_LOCKS = 1u << 2,   /* RELEASE_ALL_LOCKS() */
 	SCAN_LOCK = 1u << 3,            /* see `name`: "tables", "flush", "instance", "backup" */
 	SCAN_UNLOCK = 1u << 4,          /* likewise */
@@ -34,11 +34,12 @@ enum {
 	SCAN_SET_TRACKING = 1u << 19,    /* SET session_track_...: weir's own means */
 	SCAN_DEALLOCATE = 1u << 20,      /* DEALLOCATE or DROP PREPARE */
 	SCAN_ROW_COUNT = 1u << 21,       /* ROW_COUNT(), FOUND_ROWS(): about the one before */
-	SCAN_RELEASE_LOCK = 1u << 22,    /* RELEASE_LOCK(): see `name` */
+	SCAN_RELEASE_LOCK = 1u << 22,    /* RELEASE_LOCK() */
 	SCAN_BEGINS = 1u << 23,          /* BEGIN, START TRANSACTION */
 	SCAN_HANDLER_CLOSE = 1u << 24,   /* see `name` */
 	SCAN_STORED_FUNCTION =
-		1u << 25, /* in a SELECT: it may change what its answer does not tell */
+		1u << 25,     /* in a SELECT: it may change what its answer does not tell */
+	SCAN_CALL = 1u << 26, /* CALL, EXECUTE: what they run is not in the text */
 };
 
 /* What the whole text is, where it is one of these and nothing more. */
@@ -62,6 +63,10 @@ enum scan_exact {
 #define SCAN_TOKENS_MAX 10
 #define SCAN_WORD_MAX   64
 
+/* Of GET_LOCK()'s first argument: 64 characters of 4 bytes, their quotes, a doubled one. */
+#define SCAN_LOCK_NAME_MAX 260
+#define SCAN_LOCKS_MAX     1024
+
 struct my_scan_token {
 	uint8_t kind;
 	char text[SCAN_WORD_MAX]; /* folded to lower case, and cut */
@@ -73,7 +78,12 @@ struct my_scan {
 	unsigned n_statements;
 	enum scan_exact exact;
 	uint64_t number;
-	char name[SCAN_WORD_MAX]; /* of the table, lock, collation that `found` speaks of */
+	char name[SCAN_WORD_MAX]; /* of the table, collation, ... that `found` speaks of */
+	/* The first argument of each GET_LOCK(), with its NUL: a literal as it stands in the text,
+	 * with its quotes; "?" and the number of a parameter, from 0; or "" if it is anything else.
+	 */
+	char locks[SCAN_LOCKS_MAX];
+	size_t locks_len;
 
 	/* The lexer. */
 	uint8_t state;
@@ -94,8 +104,10 @@ struct my_scan {
 	unsigned n_tokens; /* those beyond SCAN_TOKENS_MAX are counted, not kept */
 	struct my_scan_token tokens[SCAN_TOKENS_MAX];
 	uint32_t pending; /* what the word before means if it is called */
-	uint32_t lock;    /* the call that has just been opened: a lock's name comes */
-	bool many_locks;
+	unsigned n_parameters;
+	uint8_t lock_part; /* of a call of GET_LOCK(): see scan.c */
+	size_t lock_name_len;
+	char lock_name[SCAN_LOCK_NAME_MAX];
 	unsigned variable; /* tokens until := would be about a user variable */
 };
 

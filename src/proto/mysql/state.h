@@ -2,7 +2,7 @@
  * The structs of this folder: what a worker shares, what is known of a pool's servers, the two
  * halves. How they move is in login.c, front.c (client to server), execute.c (prepared statements),
  * local.c (what weir answers itself), back.c (server to client), track.c (what a session is made
- * of), sync.c.
+ * of), locks.c (GET_LOCK), sync.c.
  */
 #pragma once
 
@@ -112,6 +112,7 @@ struct my_front {
 	uint8_t command;
 	uint32_t found; /* by the scan, see scan.h */
 	char *found_name;
+	struct buf found_locks;              /* names that pins have: locks.c */
 	struct my_client_statement *running; /* PREPARE, EXECUTE, ...: borrowed */
 	bool awaiting;                       /* its answer is on its way */
 	bool pipelining;                     /* the client had sent more when it was passed on */
@@ -126,6 +127,7 @@ struct my_front {
 	int64_t row_count, found_rows;
 	uint16_t n_warnings;
 	struct buf warnings; /* the packets of SHOW WARNINGS; empty: there were none */
+	bool disturbed;      /* ... and the server's own answer would be about weir's question */
 
 	size_t forwarding;    /* bytes of a packet still to be passed on */
 	size_t dropping;      /* ... to be dropped */
@@ -164,6 +166,7 @@ enum my_expect_kind {
 	MY_EXPECT_PREPARE,  /* of a client's statement: its number is wanted */
 	MY_EXPECT_WARNINGS, /* weir asks SHOW WARNINGS for the client */
 	MY_EXPECT_TRACK,    /* weir asks what the client's statement has changed */
+	MY_EXPECT_LOCKS,    /* ... which locks the client still holds */
 };
 
 struct my_expectation {
@@ -193,7 +196,7 @@ struct my_back {
 	uint64_t insert_id;
 	struct my_error
 		prepare_error; /* weir could not prepare a client's statement; code 0: none */
-	bool capturing;        /* what is being swallowed is kept for the client */
+	struct buf locks;      /* the answer to which of them are held */
 	bool half_command;     /* of the client's command a part is still to come */
 	size_t forwarding;     /* bytes of a packet still to be passed on */
 	size_t dropping;       /* ... to be swallowed */
@@ -300,6 +303,7 @@ void my_statements_init(struct statements *table);
 struct my_effects {
 	uint32_t found;
 	struct buf answer; /* packets, with the server's id; empty: not known */
+	struct buf locks;  /* as in struct my_scan */
 	char name[];
 };
 
@@ -328,7 +332,25 @@ struct my_column {
 	uint8_t type; /* MY_TYPE_... */
 };
 
-enum { MY_TYPE_LONG = 3, MY_TYPE_LONGLONG = 8, MY_TYPE_VAR_STRING = 253 };
+enum {
+	MY_TYPE_TINY = 1,
+	MY_TYPE_SHORT = 2,
+	MY_TYPE_LONG = 3,
+	MY_TYPE_FLOAT = 4,
+	MY_TYPE_DOUBLE = 5,
+	MY_TYPE_NULL = 6,
+	MY_TYPE_TIMESTAMP = 7,
+	MY_TYPE_LONGLONG = 8,
+	MY_TYPE_INT24 = 9,
+	MY_TYPE_DATE = 10,
+	MY_TYPE_TIME = 11,
+	MY_TYPE_DATETIME = 12,
+	MY_TYPE_YEAR = 13,
+	MY_TYPE_VARCHAR = 15,
+	MY_TYPE_BLOB = 252,
+	MY_TYPE_VAR_STRING = 253,
+	MY_TYPE_STRING = 254,
+};
 
 /* Column count, definitions and EOF, from sequence number *sequence on, which is moved on. */
 void my_write_columns(struct buf *b, uint8_t *sequence, const struct my_column *columns,
@@ -382,6 +404,38 @@ void my_pins_clear(struct my_back *back);
 
 /* True if a pin stands for something that the next client must not meet. */
 bool my_pins_dirty(const struct my_back *back);
+
+/* Calls `fn` for each pin of a kind; it may free it. */
+typedef void (*my_pin_fn)(struct my_pin *pin, void *arg);
+void my_pins_each(const struct my_back *back, enum my_pin_kind kind, my_pin_fn fn, void *arg);
+void my_pin_free(struct my_pin *pin);
+
+/* --- locks.c: what GET_LOCK has taken, and until when --- */
+
+/* The parameters of an execution, as they stand in its packet. */
+struct my_bound {
+	size_t n;
+	const uint8_t *nulls, *types;
+	const uint8_t *values;
+	size_t values_len;
+};
+
+/* Notes which locks the statement at hand asks for; `bound` NULL: its parameters are not known.
+ * False: no memory. */
+MUST_USE bool my_locks_note(
+	struct my_front *front, const char *locks, size_t len, const struct my_bound *bound);
+
+/* The client's command is over, which has asked for those locks. */
+void my_locks_pin(struct my_front *front, struct my_back *back);
+
+/* The command that is over may have changed what is held, and the server can be asked. */
+bool my_locks_matter(const struct my_front *front, const struct my_back *back);
+
+/* Asks the server which of the locks the client still holds. */
+void my_locks_ask(struct my_front *front, struct my_back *back, struct output *to_server);
+
+/* The answer has come, into back->locks: what is not held any more pins no more. */
+void my_locks_learn(struct my_back *back);
 
 /* --- sync.c: bringing a server connection to a client's settings --- */
 

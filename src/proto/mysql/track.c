@@ -81,10 +81,21 @@ bool my_settings_collation(struct settings_table *table, const struct settings *
 
 /* --- pins --- */
 
-static void pin_free(struct my_pin *pin)
+void my_pin_free(struct my_pin *pin)
 {
 	list_remove(&pin->link);
 	free(pin);
+}
+
+void my_pins_each(const struct my_back *back, enum my_pin_kind kind, my_pin_fn fn, void *arg)
+{
+	struct list *link, *next;
+
+	list_for_each_safe (link, next, &back->pins) {
+		struct my_pin *pin = list_entry(link, struct my_pin, link);
+		if (pin->kind == kind)
+			fn(pin, arg);
+	}
 }
 
 void my_pins_clear(struct my_back *back)
@@ -92,7 +103,7 @@ void my_pins_clear(struct my_back *back)
 	struct my_pin *pin;
 
 	while ((pin = list_first(&back->pins, struct my_pin, link)))
-		pin_free(pin);
+		my_pin_free(pin);
 }
 
 static struct my_pin *pin_find(const struct my_back *back, enum my_pin_kind kind, const char *name)
@@ -152,8 +163,7 @@ void my_pin_add(
 		name = NULL;
 	}
 	size_t size = strlen(name ? name : "") + 1;
-	/* A lock may be taken twice, and is then held until it is given up twice. */
-	if (kind != MY_PIN_LOCK && pin_find(back, kind, name ? name : ""))
+	if (pin_find(back, kind, name ? name : ""))
 		return;
 	if (front)
 		cause = my_last_statement(front, back);
@@ -176,7 +186,7 @@ void my_pin_end(struct my_back *back, enum my_pin_kind kind, const char *name)
 	struct my_pin *pin;
 
 	while ((pin = pin_find(back, kind, name)))
-		pin_free(pin);
+		my_pin_free(pin);
 }
 
 bool my_pins_dirty(const struct my_back *back)
@@ -398,7 +408,7 @@ static void end_one(struct my_back *back, enum my_pin_kind kind, const char *nam
 	struct my_pin *pin = pin_find(back, kind, name);
 
 	if (pin)
-		pin_free(pin);
+		my_pin_free(pin);
 }
 
 /* What a procedure has created is dropped by hand; whether that was all of it nobody knows, so the
@@ -418,8 +428,6 @@ static void apply_ends(struct my_front *front, struct my_back *back)
 
 	if (front->found & SCAN_RELEASE_LOCKS)
 		my_pin_end(back, MY_PIN_LOCK, NULL);
-	if (front->found & SCAN_RELEASE_LOCK && *name)
-		end_one(back, MY_PIN_LOCK, name);
 	if (front->found & SCAN_UNLOCK) {
 		my_pin_end(back, MY_PIN_TABLES, name);
 		if (strcmp(name, "tables") == 0)
@@ -444,7 +452,6 @@ static void apply_begins(struct my_front *front, struct my_back *back)
 		bool named;
 	} begins[] = {
 		{SCAN_USER_VARIABLE, MY_PIN_VARIABLE, false},
-		{SCAN_GET_LOCK, MY_PIN_LOCK, true},
 		{SCAN_LOCK, MY_PIN_TABLES, true},
 		{SCAN_HANDLER, MY_PIN_HANDLER, true},
 		{SCAN_PREPARE, MY_PIN_PREPARE, true},
@@ -458,6 +465,8 @@ static void apply_begins(struct my_front *front, struct my_back *back)
 			my_pin_add(front, back, begins[i].kind,
 				begins[i].named ? front->found_name : NULL);
 	}
+	if (front->found & SCAN_GET_LOCK)
+		my_locks_pin(front, back);
 }
 
 void my_effects_apply(struct my_front *front, struct my_back *back, bool ok)

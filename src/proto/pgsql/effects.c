@@ -10,6 +10,8 @@
 #include "proto/pgsql/state.h"
 #include "util/text.h"
 
+#define PINS_MAX 256
+
 void settings_replace(const struct settings **slot, const struct settings *list)
 {
 	const struct settings *old = *slot;
@@ -41,13 +43,36 @@ void pins_clear(struct pg_back *back)
 		pin_free(pin);
 }
 
+static size_t count_pins(
+	const struct pg_back *back, enum pin_kind kind, const char *name, bool *ret_found)
+{
+	struct list *link;
+	size_t n = 0;
+
+	list_for_each (link, &back->pins) {
+		const struct pin *pin = list_entry(link, struct pin, link);
+		*ret_found |= pin->kind == kind && strcmp(pin->name, name ? name : "") == 0;
+		n++;
+	}
+	return n;
+}
+
 static void pin_add(
 	struct pg_front *front, struct pg_back *back, enum pin_kind kind, const char *name)
 {
 	struct statement_text cause = last_statement(front, back);
 	char statement[STATEMENT_SHOWN_SIZE];
 	size_t size = strlen(name ? name : "") + 1;
+	bool found = false;
 
+	size_t n = count_pins(back, kind, name, &found);
+	if (found)
+		return;
+	/* One that ends only with all others stands for those that are too many. */
+	if (n >= PINS_MAX && kind != PIN_AUTHORIZATION) {
+		pin_add(front, back, PIN_AUTHORIZATION, NULL);
+		return;
+	}
 	text_shorten(statement, sizeof(statement), cause.text, cause.len, cause.goes_on);
 	struct pin *pin = malloc(sizeof(*pin) + size + strlen(statement) + 1);
 
@@ -233,6 +258,8 @@ static void apply(struct pg_front *front, struct pg_back *back, const struct eff
 		break;
 	case EFFECT_ADVISORY_LOCK:
 		pin_add(front, back, PIN_LOCK, NULL);
+		/* It may have tried in vain. */
+		back->asks_pins |= 1u << PIN_LOCK;
 		break;
 	case EFFECT_ADVISORY_UNLOCK_ALL:
 		pin_end(back, PIN_LOCK, NULL);
@@ -290,6 +317,9 @@ void effects_command(struct pg_front *front, struct pg_back *back, const char *t
 	/* Whether something temporary is left, too. */
 	if (text_starts_with(tag, "DROP "))
 		back->asks_pins |= 1u << PIN_TEMP;
+	/* What was carried out is not in the text. */
+	if (strcmp(tag, "CALL") == 0 || strcmp(tag, "DO") == 0)
+		back->asks_pins |= 1u << PIN_LOCK;
 	if (strcmp(tag, "COMMIT") == 0)
 		settle_both(front, back, true);
 	else if (strcmp(tag, "ROLLBACK") == 0 && !to_savepoint)

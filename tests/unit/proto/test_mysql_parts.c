@@ -36,13 +36,13 @@ static void text_is_understood_however_it_is_cut(void **state)
 		{"SELECT 1 INTO @a", SCAN_USER_VARIABLE, EXACT_NONE, ""},
 		{"SELECT '@a := 1'", 0, EXACT_NONE, ""},
 		{"SELECT 'it''s \\' GET_LOCK('", 0, EXACT_NONE, ""},
-		{"SELECT GET_LOCK('Mine', 1)", SCAN_GET_LOCK, EXACT_NONE, "mine"},
-		{"SELECT/*!50000 GET_LOCK('a', 1)*/", SCAN_GET_LOCK, EXACT_NONE, "a"},
-		{"SELECT /*M!100000 GET_LOCK*/ ('a', 1)", SCAN_GET_LOCK, EXACT_NONE, "a"},
+		{"SELECT GET_LOCK('Mine', 1)", SCAN_GET_LOCK, EXACT_NONE, ""},
+		{"SELECT/*!50000 GET_LOCK('a', 1)*/", SCAN_GET_LOCK, EXACT_NONE, ""},
+		{"SELECT /*M!100000 GET_LOCK*/ ('a', 1)", SCAN_GET_LOCK, EXACT_NONE, ""},
 		{"SELECT /* GET_LOCK('a', 1) */ 1", 0, EXACT_NONE, ""},
 		{"SELECT 1 -- GET_LOCK('a', 1)", 0, EXACT_NONE, ""},
 		{"SELECT 1 # GET_LOCK('a', 1)", 0, EXACT_NONE, ""},
-		{"SELECT 1--GET_LOCK('a', 1)", SCAN_GET_LOCK, EXACT_NONE, "a"},
+		{"SELECT 1--GET_LOCK('a', 1)", SCAN_GET_LOCK, EXACT_NONE, ""},
 		{"LOCK TABLES t READ", SCAN_LOCK, EXACT_NONE, "tables"},
 		{"SELECT 1; LOCK INSTANCE FOR BACKUP", SCAN_LOCK, EXACT_NONE, "instance"},
 		{"CREATE TEMPORARY TABLE IF NOT EXISTS s.t (a int)", SCAN_TEMPORARY, EXACT_NONE,
@@ -65,6 +65,67 @@ static void text_is_understood_however_it_is_cut(void **state)
 					cases[i].sql, piece, s.found, s.exact, s.name);
 		}
 	}
+}
+
+static void names_of_locks_are_what_stands_in_the_text(void **state)
+{
+	/* The names, each with a comma behind it. */
+	static const struct {
+		const char *sql, *names;
+	} cases[] = {
+		{"SELECT GET_LOCK('Mine', 1)", "'Mine',"},
+		{"SELECT get_lock ( \"it's\" , 1)", "\"it's\","},
+		{"SELECT GET_LOCK('it''s', 1), GET_LOCK('b', 1)", "'it''s','b',"},
+		{"SELECT/*!50000 GET_LOCK('a', 1)*/", "'a',"},
+		{"SELECT 1--GET_LOCK('a', 1)", "'a',"},
+		{"SELECT ?, GET_LOCK(?, ?), GET_LOCK(?, 1)", "?1,?3,"},
+		{"SELECT GET_LOCK(CONCAT('a', 1), 1)", ","},
+		{"SELECT GET_LOCK('a' 'b', 1)", ","},
+		{"SELECT GET_LOCK(_utf8mb4'a', 1)", ","},
+		{"SELECT GET_LOCK('a' COLLATE utf8mb4_bin, 1)", ","},
+		{"SELECT GET_LOCK('a\\'', 1), 'b'", ","},
+		{"SELECT GET_LOCK(`a`, 1)", ","},
+		{"SELECT GET_LOCK('', 1)", ","},
+		{"SELECT GET_LOCK(@a, 1)", ","},
+		{"SELECT GET_LOCK(?+1, 1)", ","},
+		{"SELECT GET_LOCK('a'", ","},
+		{"SELECT GET_LOCK(", ","},
+		{"SELECT RELEASE_LOCK('a')", ""},
+		{"SELECT 'GET_LOCK('", ""},
+	};
+	static struct my_scan s;
+	char names[SCAN_LOCKS_MAX];
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		size_t len = strlen(cases[i].sql);
+		for (size_t piece = 1; piece <= len + 1; piece++) {
+			scan(&s, cases[i].sql, len, piece);
+			for (size_t at = 0; at < s.locks_len; at++)
+				names[at] = s.locks[at] ? s.locks[at] : ',';
+			names[s.locks_len] = 0;
+			assert_string_equal(names, cases[i].names);
+		}
+	}
+}
+
+static void more_locks_than_can_be_named_are_one_without_a_name(void **state)
+{
+	static struct my_scan s;
+	static char sql[40000];
+	size_t len = 0, n = 0;
+
+	while (len < 30000)
+		len += (size_t)snprintf(sql + len, sizeof(sql) - len, "%s GET_LOCK('%zu', 0)",
+			len ? "," : "DO", len);
+	scan(&s, sql, len, len);
+	for (size_t at = 0; at < s.locks_len; at += strlen(s.locks + at) + 1)
+		n++;
+	assert_true(n > 10 && s.locks_len <= sizeof(s.locks));
+	assert_string_equal(s.locks + s.locks_len - 1, "");
+	assert_int_equal(s.locks[s.locks_len - 2], 0);
+	len = (size_t)snprintf(sql, sizeof(sql), "DO GET_LOCK('%0300d', 0)", 1);
+	scan(&s, sql, len, 7);
+	assert_int_equal(s.locks_len, 1);
 }
 
 /* --- follow.c --- */
@@ -191,6 +252,8 @@ static void pins_do_not_grow_without_limit(void **state)
 
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(text_is_understood_however_it_is_cut),
+	cmocka_unit_test(names_of_locks_are_what_stands_in_the_text),
+	cmocka_unit_test(more_locks_than_can_be_named_are_one_without_a_name),
 	cmocka_unit_test(result_sets_end_at_the_last_one),
 	cmocka_unit_test(row_that_begins_like_an_end_is_a_row),
 	cmocka_unit_test(hostile_answers_are_broken),
