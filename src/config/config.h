@@ -129,6 +129,10 @@ bool config_list_has(const struct config_list *list, const char *item);
 struct config_pool config_effective(
 	const struct config_database *database, const struct config_user *user);
 
+/* The worst-case number of server connections of all databases. Where there is no limit, no more
+ * than max_clients can be in use. */
+long long config_max_servers(const struct config *config);
+
 /* The worst-case number of server connections per database server, one line each, for --check.
  * Servers of databases whose URL has no user are counted per user who may log in there. */
 void config_print_totals(const struct config *config, struct buf *ret_text);

@@ -153,6 +153,27 @@ static size_t count_accounts(const struct config *config, const struct config_da
 	return n;
 }
 
+/* Of one pool, or of a pool per user. */
+static long long max_servers(const struct config *config, const struct config_database *database)
+{
+	const struct config_pool *pool = &database->pool;
+	long long n = (long long)pool->pool_size + pool->max_overflow;
+
+	return database->url.user ? n : n * (long long)count_accounts(config, database);
+}
+
+long long config_max_servers(const struct config *config)
+{
+	long long total = 0;
+
+	for (size_t i = 0; i < config->n_databases; i++) {
+		const struct config_database *database = &config->databases[i];
+		total += database->pool.max_overflow < 0 ? config->max_clients
+							 : max_servers(config, database);
+	}
+	return total;
+}
+
 static bool same_server(const struct config_database *a, const struct config_database *b)
 {
 	return url_port(&a->url) == url_port(&b->url) &&
@@ -171,10 +192,7 @@ void config_print_totals(const struct config *config, struct buf *b)
 				continue;
 			first &= j >= i;
 			unlimited |= database->pool.max_overflow < 0;
-			long long n = database->pool.pool_size + database->pool.max_overflow;
-			total += database->url.user
-					 ? n
-					 : n * (long long)count_accounts(config, database);
+			total += max_servers(config, database);
 		}
 		if (!first)
 			continue;

@@ -8,15 +8,11 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "daemon/internal.h"
 #include "daemon/systemd.h"
 #include "pool/board.h"
-
-#define DIAL_THREADS   8
-#define CANCEL_THREADS 16
 
 /* Messages answer messages; a permission's way is the longest: returned, granted to another worker,
  * returned unused. */
@@ -97,27 +93,13 @@ static void on_signal(void *arg, int signo)
 
 /* --- starting --- */
 
-/* Every client is a descriptor, and every server connection two. */
-static void raise_descriptor_limit(const struct config *config)
+static void log_totals(const struct config *config)
 {
-	struct rlimit limit;
+	struct buf totals = {0};
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
-		log_warning("event=descriptor_limit_not_raised error=\"%m\"");
-	long long wanted = config->max_clients + 64;
-	for (size_t i = 0; i < config->n_databases; i++) {
-		const struct config_pool *pool = &config->databases[i].pool;
-		long long n_pools = config->databases[i].url.user ? 1 : (long long)config->n_users;
-		wanted += n_pools * 2 *
-			  (pool->pool_size + (pool->max_overflow > 0 ? pool->max_overflow : 0));
-	}
-	if ((rlim_t)wanted > limit.rlim_cur)
-		log_warning("event=few_descriptors limit=%llu wanted=%lld detail=\"raise "
-			    "LimitNOFILE or lower max_clients\"",
-			(unsigned long long)limit.rlim_cur, wanted);
+	config_print_totals(config, &totals);
+	daemon_log_lines(LOG_LEVEL_INFO, "budget", &totals);
+	buf_clear(&totals);
 }
 
 static int make_workers(struct daemon *d)
@@ -184,6 +166,7 @@ static int start(struct daemon *d)
 		return r;
 	timer_init(&d->stop_timer, d->loop, stop_timer_fired, d);
 	probes_init(d);
+	porter_init(d);
 	r = make_arrays(d);
 	if (r == 0)
 		r = doors_open(d);
@@ -232,6 +215,8 @@ static void end(struct daemon *d)
 	doors_close(d);
 	timer_clear(&d->stop_timer);
 	timer_clear(&d->probe_timer);
+	timer_clear(&d->linger_timer);
+	porter_clear(d);
 	for (size_t i = 0; i < ARRAY_LEN(d->watches); i++)
 		signal_watch_free(d->watches[i]);
 	mailbox_free(d->mailbox);
@@ -287,7 +272,8 @@ int daemon_run(struct config *config)
 	d->config = config;
 	list_init(&d->askers);
 	list_init(&d->present_askers);
-	raise_descriptor_limit(config);
+	log_totals(config);
+	porter_count(d, config);
 	int r = start(d);
 	if (r == 0) {
 		probes_start(d);

@@ -39,9 +39,13 @@ static void on_accept(void *arg, int fd, const struct sockaddr_storage *peer, so
 	struct daemon *d = door->daemon;
 	unsigned worker = least_busy(d);
 
+	if (porter_is_crowded(d)) {
+		porter_turn_away(d, door->protocol, fd);
+		return;
+	}
 	/* Ids are positive as signed numbers too: drivers read them so. */
 	uint32_t id = d->last_id == INT32_MAX ? 1 : d->last_id + 1;
-	bool too_many = d->n_all_clients >= (unsigned)d->config->max_clients;
+	bool too_many = porter_is_full(d);
 	if (worker_post_client(&d->workers[worker], door->protocol, fd, peer, id, too_many) < 0) {
 		log_error("event=client_refused detail=\"out of memory\"");
 		close(fd);
@@ -50,6 +54,15 @@ static void on_accept(void *arg, int fd, const struct sockaddr_storage *peer, so
 	d->last_id = id;
 	d->n_clients[worker]++;
 	d->n_all_clients++;
+}
+
+/* No other descriptor is left: nobody can be let in with it. */
+static void on_last_descriptor(
+	void *arg, int fd, const struct sockaddr_storage *peer, socklen_t peer_len)
+{
+	struct door *door = arg;
+
+	porter_turn_away_now(door->daemon, door->protocol, fd);
 }
 
 static void client_is_gone(struct message *message, void *arg)
@@ -114,7 +127,7 @@ static void take_inherited(void *arg, int fd, const char *name)
 	size_t option = option_of(name);
 	const struct protocol *protocol = protocol_find(listen_options[option].protocol);
 	struct door *door = protocol ? next_door(d, protocol) : NULL;
-	struct listener_plan plan = {.fn = on_accept, .arg = door};
+	struct listener_plan plan = {.fn = on_accept, .last = on_last_descriptor, .arg = door};
 	char text[64];
 
 	if (!door || listener_adopt(d->loop, fd, &plan, &door->listener) < 0) {
@@ -133,7 +146,10 @@ static void take_inherited(void *arg, int fd, const char *name)
 static int open_door(struct daemon *d, const struct protocol *protocol, const char *address)
 {
 	struct door *door = next_door(d, protocol);
-	struct listener_plan plan = {.fn = on_accept, .arg = door, .beside = d->config->reuse_port};
+	struct listener_plan plan = {.fn = on_accept,
+		.last = on_last_descriptor,
+		.arg = door,
+		.beside = d->config->reuse_port};
 	struct buf problem = {0};
 
 	if (!door)

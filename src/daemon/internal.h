@@ -1,7 +1,8 @@
 /*
  * The struct of the daemon, and what the files of this folder call of each other: daemon.c (start
  * and end), doors.c (accepting), accounts.c (how many clients each may have), probes.c (what
- * clients are greeted with), reload.c, stop.c. All of it is the main thread's.
+ * clients are greeted with), porter.c (who cannot come in), reload.c, stop.c. All of it is the main
+ * thread's.
  */
 #pragma once
 
@@ -18,6 +19,17 @@
 #include "util/map.h"
 
 #define LISTENERS_MAX 64
+
+/* Threads that open server connections, and that cancel statements. */
+#define DIAL_THREADS   8
+#define CANCEL_THREADS 16
+
+/* Connections of clients that were turned away, and may still read why. */
+#define LINGERING_MAX 64
+struct lingering {
+	int fd;
+	usec_t until;
+};
 
 /* One per protocol that the configuration has a listen_... option for. */
 #define LISTEN_OPTIONS 2
@@ -57,6 +69,13 @@ struct daemon {
 	unsigned *n_clients;    /* per worker */
 	unsigned n_all_clients; /* without the console's, which max_clients does not keep out */
 	uint32_t last_id;
+
+	/* porter.c */
+	unsigned room; /* for clients: max_clients, or what descriptors allow */
+	struct lingering lingering[LINGERING_MAX]; /* a ring */
+	unsigned first_lingering, n_lingering;
+	struct timer linger_timer;
+	struct log_limit porter_log;
 
 	/* accounts.c */
 	struct map accounts;
@@ -115,6 +134,22 @@ void doors_greet(struct daemon *daemon);
 /* A worker's client is gone, and counts no longer; on that worker's thread. */
 void doors_client_closed(void *daemon, unsigned worker, bool counted);
 void doors_client_uncounted(void *daemon);
+
+/* --- porter.c --- */
+void porter_init(struct daemon *daemon);
+void porter_clear(struct daemon *daemon);
+
+/* How many clients there is room for under `config`: raises the limit of descriptors if it must. */
+void porter_count(struct daemon *daemon, const struct config *config);
+
+/* One more client is too many, unless it is the console's; one more cannot be listened to at all.
+ */
+bool porter_is_full(const struct daemon *daemon);
+bool porter_is_crowded(const struct daemon *daemon);
+
+/* Tells a new connection that there is no room, and closes it: in a moment, or now. */
+void porter_turn_away(struct daemon *daemon, const struct protocol *protocol, int fd);
+void porter_turn_away_now(struct daemon *daemon, const struct protocol *protocol, int fd);
 
 /* --- accounts.c --- */
 

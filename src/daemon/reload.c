@@ -73,6 +73,7 @@ static void config_is_taken(struct message *message, void *arg)
 	config_free(d->config);
 	d->config = d->next_config;
 	d->next_config = NULL;
+	porter_count(d, d->config);
 	accounts_reloaded(d);
 	log_info("event=reloaded");
 	systemd_notify("READY=1");

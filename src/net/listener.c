@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <event2/event.h>
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -27,7 +28,9 @@
 
 struct listener {
 	struct event event;
-	struct timer pause; /* after EMFILE: try again in a moment instead of spinning */
+	struct timer pause; /* without memory: try again in a moment instead of spinning */
+	int spare;          /* given up to take in who would have to be left waiting; -1: none */
+	struct log_limit log_limit;
 	struct listener_plan plan;
 	int fd;
 	bool unwanted;
@@ -44,15 +47,58 @@ static void resume(void *arg)
 		event_add(&l->event, NULL);
 }
 
+static int take_in(const struct listener *l, struct sockaddr_storage *ret_peer, socklen_t *ret_len)
+{
+	*ret_peer = (struct sockaddr_storage){0};
+	*ret_len = sizeof(*ret_peer);
+	return accept4(l->fd, (struct sockaddr *)ret_peer, ret_len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+
+static void keep_spare(struct listener *l)
+{
+	if (l->spare < 0)
+		l->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+/* There are no more descriptors: who comes now is told so instead of waiting for nobody knows how
+ * long. Returns 0, or what the system said instead of accepting. */
+static int take_last(struct listener *l)
+{
+	struct sockaddr_storage peer;
+	socklen_t len;
+	unsigned n_dropped;
+	char left_out[LOG_LEFT_OUT_SIZE];
+
+	if (l->spare < 0 || !l->plan.last)
+		return EMFILE;
+	if (log_limit_allows(&l->log_limit, 1, &n_dropped))
+		log_error(
+			"event=no_descriptors detail=\"raise LimitNOFILE or lower max_clients\"%s",
+			log_left_out(n_dropped, left_out));
+	close(l->spare);
+	l->spare = -1;
+	int client = take_in(l, &peer, &len);
+	int error = client < 0 ? errno : 0;
+	if (client >= 0)
+		l->plan.last(l->plan.arg, client, &peer, len);
+	keep_spare(l);
+	return error;
+}
+
+static bool is_shortage(int error)
+{
+	return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
+
 static void on_accept(evutil_socket_t fd, short what, void *arg)
 {
 	struct listener *l = arg;
 
 	for (int i = 0; i < ACCEPTS_PER_WAKE; i++) {
-		struct sockaddr_storage peer = {0};
-		socklen_t len = sizeof(peer);
-		int client =
-			accept4(fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		struct sockaddr_storage peer;
+		socklen_t len;
+		int client = take_in(l, &peer, &len);
+		int error = client < 0 ? errno : 0;
 		if (client >= 0) {
 			int on = 1;
 			if (peer.ss_family != AF_UNIX)
@@ -60,13 +106,15 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
 			l->plan.fn(l->plan.arg, client, &peer, len);
 			continue;
 		}
-		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-			log_error("event=accept_failed error=\"%m\" retry=100ms");
+		if (error == EMFILE || error == ENFILE)
+			error = take_last(l);
+		if (is_shortage(error)) {
+			log_error("event=accept_failed error=\"%s\" retry=100ms", strerror(error));
 			event_del(&l->event);
 			timer_set(&l->pause, clock_usec() + 100 * USEC_PER_MSEC);
 		}
 		/* EAGAIN: all taken. Anything else concerns the one connection that went away. */
-		if (errno != ECONNABORTED && errno != EINTR)
+		if (error && error != ECONNABORTED && error != EINTR)
 			return;
 	}
 }
@@ -81,12 +129,16 @@ int listener_adopt(
 	l->plan = *plan;
 	l->fd = fd;
 	l->begun = !plan->beside;
+	l->spare = -1;
+	keep_spare(l);
 	timer_init(&l->pause, loop, resume, l);
 	evutil_make_socket_nonblocking(fd);
 	/* What is accepted inherits it. */
 	keepalive_enable(fd);
 	event_assign(&l->event, loop_event_base(loop), fd, EV_READ | EV_PERSIST, on_accept, l);
 	if (l->begun && event_add(&l->event, NULL) < 0) {
+		if (l->spare >= 0)
+			close(l->spare);
 		free(l);
 		return -ENOMEM;
 	}
@@ -158,6 +210,8 @@ void listener_free(struct listener *l)
 	timer_clear(&l->pause);
 	event_del(&l->event);
 	close(l->fd);
+	if (l->spare >= 0)
+		close(l->spare);
 	if (l->unix_path)
 		remove_unix(l);
 	free(l->unix_path);

@@ -17,6 +17,8 @@ typedef void (*listener_fn)(
 
 struct listener_plan {
 	listener_fn fn;
+	/* The same for the last descriptor that there is: it is to be closed before the return. */
+	listener_fn last;
 	void *arg;
 	bool beside; /* another process may listen on the same address in this way */
 };

@@ -222,6 +222,9 @@ struct protocol {
 	/* A greeting that the protocol sends before the client says anything; may write nothing. */
 	void (*front_greet)(struct front *front, struct output *to_client);
 
+	/* What a client is told in place of a greeting, unheard: there is no room for it. */
+	void (*turn_away)(const struct refusal *refusal, struct output *to_client);
+
 	/* After FRONT_IDENTIFY. `secret` is the account's (plain or hashed), or NULL if there is
 	 * none: the login then goes on to its refusal, so that nobody learns which names exist. */
 	void (*front_identify)(struct front *front, const char *secret);

@@ -123,6 +123,15 @@ static void front_free(struct front *base)
 	free(front);
 }
 
+/* An error in place of the greeting has no SQLSTATE: what the client understands is not known. */
+static void turn_away(const struct refusal *refusal, struct output *to_client)
+{
+	struct buf b = {0};
+
+	my_write_error(&b, 0, refusal->mysql_code, NULL, refusal->text);
+	my_send_buf(to_client, &b);
+}
+
 static void front_greet(struct front *base, struct output *to_client)
 {
 	my_login_greet(my_front(base), to_client);
@@ -466,6 +475,7 @@ const struct protocol mysql_protocol = {
 	.front_new = front_new,
 	.front_free = front_free,
 	.front_greet = front_greet,
+	.turn_away = turn_away,
 	.front_identify = front_identify,
 	.front_accept = front_accept,
 	.front_console = front_console,

@@ -144,8 +144,10 @@ void my_write_error(
 
 	buf_u8(b, ERR_MARK);
 	buf_u16le(b, code);
-	buf_u8(b, '#');
-	buf_put(b, sqlstate, 5);
+	if (sqlstate) {
+		buf_u8(b, '#');
+		buf_put(b, sqlstate, 5);
+	}
 	buf_text(b, text);
 	my_end(b, offset);
 }

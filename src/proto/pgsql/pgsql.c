@@ -95,6 +95,11 @@ static void front_free(struct front *base)
 	free(front);
 }
 
+static void turn_away(const struct refusal *refusal, struct output *to_client)
+{
+	pg_send_refusal(to_client, refusal, true);
+}
+
 static void front_greet(struct front *base, struct output *to_client)
 {
 	/* In PostgreSQL's protocol the client speaks first. */
@@ -463,6 +468,7 @@ const struct protocol pgsql_protocol = {
 	.front_new = front_new,
 	.front_free = front_free,
 	.front_greet = front_greet,
+	.turn_away = turn_away,
 	.front_identify = front_identify,
 	.front_accept = front_accept,
 	.front_console = front_console,
