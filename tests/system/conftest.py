@@ -368,7 +368,7 @@ def kept_weir(kept):
         kept.stop()
 
 
-def ini_for(server, weir="", user="", workers=1, **options):
+def ini_for(server, weir="", user="", workers=os.environ.get("WEIR_TEST_WORKERS", 1), **options):
     lines = "\n".join(f"{key} = {value}" for key, value in options.items())
     listen = "listen_postgresql = 127.0.0.1:@PORT@"
     if isinstance(server, mysql_servers.Server):
