@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "util/check.h"
+#include "util/clock.h"
 
 /* A place in the order of service; the lower one is served first. */
 typedef int64_t turn_t;
@@ -26,6 +27,7 @@ typedef int64_t turn_t;
 /* What one shard shows, on a cache line of its own. */
 struct sign {
 	_Alignas(64) _Atomic turn_t turn; /* of its first waiter; TURN_NEVER: none waits */
+	_Atomic usec_t since;             /* when its wait began */
 	_Atomic uint32_t flavours;        /* that its waiters can use; a bit each */
 	_Atomic unsigned n_idle;
 	_Atomic unsigned n_dialling;

@@ -227,8 +227,9 @@ void queue_serve(struct waiter *w);
 struct waiter *queue_first(const struct pool *pool);
 struct waiter *queue_first_of(const struct pool *pool, unsigned flavour);
 
-/* By how much the turn of someone elsewhere has to be earlier to come before ours. */
-turn_t queue_slack(struct pool *pool, usec_t now);
+/* Does someone elsewhere come before ours (NULL: nobody)? Not if it is by so little that it does
+ * not pay to move a connection. */
+bool queue_comes_first(struct pool *pool, turn_t turn, usec_t since, const struct waiter *ours);
 
 /* What turns are taken by has changed. */
 void queue_sort_again(struct pool *pool);
@@ -386,10 +387,10 @@ void shard_tell_census(struct pool *pool, unsigned shard, const struct census *c
 /* Does someone wait at another shard? */
 bool shard_others_wait(const struct pool *pool);
 
-/* The other shard that has told its wish and whose first waiter has the earliest turn, which is
- * before `limit`; or -1. `ret_fits`: a connection of that flavour is of use there; else it is in
- * the way of one that is. NULL: only where it is of use. */
-int shard_next_turn(const struct pool *pool, turn_t limit, unsigned flavour, bool *ret_fits);
+/* The other shard that has told its wish and whose first waiter has the earliest turn, and comes
+ * before `ours` (NULL: nobody); or -1. `ret_fits`: a connection of that flavour is of use there;
+ * else it is in the way of one that is. NULL: only where it is of use. */
+int shard_next_turn(struct pool *pool, const struct waiter *ours, unsigned flavour, bool *ret_fits);
 
 /* After a reload: what has come for pools that were not known. */
 void shard_deliver_parked(struct pools *pools);

@@ -64,11 +64,11 @@ static void send_off(struct pool *pool, struct server *server, unsigned shard, b
 	pool_close(pool, server, fits ? REASON_SERVER_DIRTY : REASON_SERVER_FLAVOUR);
 }
 
-/* To someone elsewhere whose turn is before `limit`, if there is one. */
-static bool give_away(struct pool *pool, struct server *server, turn_t limit)
+/* To someone elsewhere who comes before `ours`, if there is one. */
+static bool give_away(struct pool *pool, struct server *server, const struct waiter *ours)
 {
 	bool fits;
-	int shard = shard_next_turn(pool, limit, server->flavour, &fits);
+	int shard = shard_next_turn(pool, ours, server->flavour, &fits);
 
 	if (shard < 0)
 		return false;
@@ -86,8 +86,7 @@ void pool_give(struct pool *pool, struct server *server)
 	struct waiter *w = queue_first(pool);
 	bool others_wait = shard_others_wait(pool);
 
-	if (others_wait &&
-		give_away(pool, server, w ? w->turn - queue_slack(pool, clock_usec()) : TURN_NEVER))
+	if (others_wait && give_away(pool, server, w))
 		return;
 	if (w && w->flavour != server->flavour) {
 		/* It cannot use this one: the place is for a connection that it can use, unless
@@ -97,7 +96,7 @@ void pool_give(struct pool *pool, struct server *server)
 			return;
 		}
 		w = queue_first_of(pool, server->flavour);
-		if (!w && others_wait && give_away(pool, server, TURN_NEVER))
+		if (!w && others_wait && give_away(pool, server, NULL))
 			return;
 	}
 	if (w)
@@ -170,7 +169,7 @@ static bool lacks_server(const struct pool *pool)
 }
 
 /* An idle connection that is wanted elsewhere and not here, or NULL. */
-static struct server *wanted_elsewhere(const struct pool *pool, int *ret_shard, bool *ret_fits)
+static struct server *wanted_elsewhere(struct pool *pool, int *ret_shard, bool *ret_fits)
 {
 	bool lacks = lacks_server(pool);
 	struct list *link;
@@ -180,10 +179,10 @@ static struct server *wanted_elsewhere(const struct pool *pool, int *ret_shard, 
 		if (lacks && pool->n_waiting_of[server->flavour])
 			continue;
 		*ret_fits = true;
-		*ret_shard = shard_next_turn(pool, TURN_NEVER, server->flavour, NULL);
+		*ret_shard = shard_next_turn(pool, NULL, server->flavour, NULL);
 		/* To make room for others is for those who have no use for room. */
 		if (*ret_shard < 0 && !lacks)
-			*ret_shard = shard_next_turn(pool, TURN_NEVER, server->flavour, ret_fits);
+			*ret_shard = shard_next_turn(pool, NULL, server->flavour, ret_fits);
 		if (*ret_shard >= 0)
 			return server;
 	}

@@ -13,7 +13,7 @@
 
 /* How much longer than the next one here someone elsewhere has to have waited. Without it,
  * connections would travel back and forth under steady load, where all wait equally long. */
-#define SLACK_TIME (2 * USEC_PER_MSEC)
+#define SLACK_TIME (5 * USEC_PER_MSEC)
 
 void waiter_init(
 	struct waiter *w, void (*done)(struct waiter *, struct server *, const struct refusal *))
@@ -46,7 +46,7 @@ struct waiter *queue_first_of(const struct pool *pool, unsigned flavour)
 /* --- whose turn it is --- */
 
 /* In turns, the slack is what goes by in that time. */
-turn_t queue_slack(struct pool *pool, usec_t now)
+static turn_t slack_of(struct pool *pool, usec_t now)
 {
 	struct pace *pace = &pool->pace;
 
@@ -62,6 +62,13 @@ turn_t queue_slack(struct pool *pool, usec_t now)
 	return pace->slack;
 }
 
+bool queue_comes_first(struct pool *pool, turn_t turn, usec_t since, const struct waiter *ours)
+{
+	if (!ours || turn >= ours->turn)
+		return !ours;
+	return since < ours->since - SLACK_TIME || turn < ours->turn - slack_of(pool, clock_usec());
+}
+
 static turn_t take_turn(struct pool *pool, struct waiter *w)
 {
 	const struct pools_host *host = &pool->owner->host;
@@ -71,7 +78,7 @@ static turn_t take_turn(struct pool *pool, struct waiter *w)
 	if (by == FAIR_BY_NONE)
 		return w->since;
 	/* Who was passed over for the slack catches up. */
-	return board_take_turn(pool->board, w->flow, 2 * queue_slack(pool, w->since));
+	return board_take_turn(pool->board, w->flow, 2 * slack_of(pool, w->since));
 }
 
 /* Shows the other shards who is first here. */
@@ -81,6 +88,8 @@ static void show(const struct pool *pool)
 	const struct waiter *first = queue_first(pool);
 	turn_t turn = first ? first->turn : TURN_NEVER;
 
+	if (first)
+		atomic_store_explicit(&sign->since, first->since, memory_order_relaxed);
 	if (turn != atomic_load_explicit(&sign->turn, memory_order_relaxed))
 		atomic_store_explicit(&sign->turn, turn, memory_order_relaxed);
 	if (pool->flavours != atomic_load_explicit(&sign->flavours, memory_order_relaxed))

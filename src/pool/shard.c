@@ -538,8 +538,9 @@ static bool helps(const struct sign *sign, unsigned flavour, bool *ret_fits)
 	return *ret_fits || !atomic_load_explicit(&sign->n_dialling, memory_order_relaxed);
 }
 
-int shard_next_turn(const struct pool *pool, turn_t limit, unsigned flavour, bool *ret_fits)
+int shard_next_turn(struct pool *pool, const struct waiter *ours, unsigned flavour, bool *ret_fits)
 {
+	turn_t best = TURN_NEVER;
 	int shard = -1;
 	bool fits;
 
@@ -548,10 +549,12 @@ int shard_next_turn(const struct pool *pool, turn_t limit, unsigned flavour, boo
 		if (!pool->wishes[i])
 			continue;
 		turn_t turn = atomic_load_explicit(&sign->turn, memory_order_relaxed);
+		usec_t since = atomic_load_explicit(&sign->since, memory_order_relaxed);
 		if (turn == TURN_NEVER)
 			pool->wishes[i] = false;
-		else if (turn < limit && helps(sign, flavour, &fits) && (fits || ret_fits)) {
-			limit = turn;
+		else if (turn < best && queue_comes_first(pool, turn, since, ours) &&
+			 helps(sign, flavour, &fits) && (fits || ret_fits)) {
+			best = turn;
 			shard = (int)i;
 			if (ret_fits)
 				*ret_fits = fits;

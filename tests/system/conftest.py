@@ -217,6 +217,15 @@ class Weir:
                 cursor.execute(command)
                 return list(cursor.fetchall())
 
+    def wakeups(self):
+        """How often each worker has gone to sleep, by name."""
+        counts = {}
+        for task in pathlib.Path(f"/proc/{self.process.pid}/task").iterdir():
+            name = (task / "comm").read_text().strip()
+            if name.startswith("worker-"):
+                counts[name] = int((task / "status").read_text().split("\nvoluntary_ctxt_switches:")[1].split()[0])
+        return counts
+
     def pool(self, database="app", user=None):
         for row in self.console("show pools"):
             if row["database"] == database and user in (None, row["user"]):

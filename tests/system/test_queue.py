@@ -109,6 +109,33 @@ def test_clients_are_served_by_age_across_workers(bank):
     assert moments == sorted(moments)
 
 
+def work_of_workers(weir, clients, n=100):
+    """How often each worker has woken up while each client, one after the other, has run some statements."""
+    for client in clients:
+        client.query("select 1")
+    before = weir.wakeups()
+    for client in clients:
+        for _ in range(n):
+            client.query("select 1")
+    after = weir.wakeups()
+    return [after[name] - before[name] for name in before]
+
+
+def test_few_clients_keep_all_workers_busy(start_weir, postgres):
+    weir = start_weir(postgres, workers=4, pool_size=8)
+    clients = [wire.Client(weir.port).login() for _ in range(8)]
+    work = work_of_workers(weir, clients)
+    assert len(work) == 4
+    # Each has two of them; a client's 100 statements take at least as many wake-ups.
+    assert min(work) >= 200, work
+    # So it stays when clients come and go.
+    for client in clients[:4]:
+        client.close()
+    wait_for(lambda: weir.pool()["cl_active"] == 4, "four to be gone")
+    work = work_of_workers(weir, clients[4:] + [wire.Client(weir.port).login() for _ in range(4)])
+    assert min(work) >= 200, work
+
+
 def test_never_more_connections_than_three_on_four_workers(start_weir, postgres):
     weir = start_weir(postgres, workers=4, pool_size=3, max_overflow=0)
     with contextlib.ExitStack() as stack, Watch(postgres) as watch:

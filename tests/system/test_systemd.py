@@ -13,6 +13,7 @@ import pymysql
 import pytest
 
 from conftest import ROOT, WEIR_BIN, Weir
+from test_queue import work_of_workers
 from wire import Client
 
 BUILD = pathlib.Path(WEIR_BIN).parent
@@ -130,6 +131,15 @@ def test_sockets_that_are_passed_take_the_place_of_the_files(start, postgres, tm
         weir.wait_for_log("event=draining")
     assert weir.process.wait(20) == 0
     assert path.exists(), "who has made it removes it"
+
+
+def test_clients_of_a_passed_socket_are_spread_over_the_workers(start, postgres):
+    with listening() as passed:
+        weir = start(INI.format(url=postgres.url(), weir="workers = 4"), [passed], "postgresql")
+        clients = [Client(passed.getsockname()[1]).login() for _ in range(8)]
+        work = work_of_workers(weir, clients)
+    assert len(work) == 4
+    assert min(work) >= 200, work
 
 
 def test_a_socket_for_mysql_is_told_by_its_name(start, postgres, mariadb):
