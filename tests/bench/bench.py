@@ -125,6 +125,7 @@ def run_field(bench, kind, cases):
             start = time.monotonic()
             tables[name] = []
             for table in case(bench, field):
+                table.note_absent([peer.name for peer in field.ALL])
                 table.print()
                 tables[name].append(table)
             print(f"  ({name}: {time.monotonic() - start:.0f} s)", flush=True)

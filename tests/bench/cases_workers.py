@@ -22,17 +22,19 @@ class Quota:
     """A control group for each thread. With version 1 of control groups threads may be in any; with version 2 only in
     threaded ones below the process's own."""
 
-    def __init__(self, pid):
+    def __init__(self):
         self.made = []
-        self.v1 = pathlib.Path("/sys/fs/cgroup/cpu")
-        root = self.v1 if self.v1.is_dir() else pathlib.Path("/sys/fs/cgroup")
-        if root is not self.v1:
+
+    def hold(self, pid):
+        v1 = pathlib.Path("/sys/fs/cgroup/cpu")
+        root = v1 if v1.is_dir() else pathlib.Path("/sys/fs/cgroup")
+        if root is not v1:
             root = self.make(root / f"weir-bench-{pid}")
             (root.parent / "cgroup.subtree_control").write_text("+cpu")
             (root / "cgroup.procs").write_text(str(pid))
         for thread in os.listdir(f"/proc/{pid}/task"):
             group = self.make(root / f"weir-bench-{thread}")
-            if root is not self.v1:
+            if root is not v1:
                 (group / "cgroup.type").write_text("threaded")
                 (root / "cgroup.subtree_control").write_text("+cpu")
                 (group / "cpu.max").write_text(f"{QUOTA_USEC} {PERIOD_USEC}")
@@ -83,7 +85,9 @@ def two_workers(bench, field):
         table.add("2,000 a second", rounds_of(bench, loads, 2000))
         quotas = []
         try:
-            quotas += [Quota(proxy.pid) for proxy in proxies]
+            for proxy in proxies:
+                quotas.append(Quota())
+                quotas[-1].hold(proxy.pid)
             table.add("throttled", rounds_of(bench, loads, 0))
         except (OSError, Lost) as error:
             bench.lost(proxies[0], error, "no quota for each thread: the throttled rows are missing")

@@ -68,14 +68,18 @@ class BigPostgres(Postgres):
     """Enough connections for the relay, and no work of its own."""
 
     def start(self):
-        self.port = proxies.short_port()
-        self.log = open(self.base / "postgresql.log", "ab")
-        self.process = subprocess.Popen(
-            [PG_BIN / "postgres", "-D", self.data, "-p", str(self.port), "-c", "listen_addresses=127.0.0.1",
-             "-c", f"unix_socket_directories={self.data}", "-c", "fsync=off", "-c", "synchronous_commit=off",
-             "-c", f"max_connections={SERVER_CONNECTIONS}", "-c", "autovacuum=off", "-c", "max_wal_size=8GB"],
-            stdout=self.log, stderr=self.log, cwd="/", start_new_session=True, **self.as_postgres)
-        wait_for(self.is_up, "PostgreSQL to start", 60)
+        for _ in range(3):  # another may have taken the port meanwhile
+            self.port = proxies.short_port()
+            self.log = open(self.base / "postgresql.log", "ab")
+            self.process = subprocess.Popen(
+                [PG_BIN / "postgres", "-D", self.data, "-p", str(self.port), "-c", "listen_addresses=127.0.0.1",
+                 "-c", f"unix_socket_directories={self.data}", "-c", "fsync=off", "-c", "synchronous_commit=off",
+                 "-c", f"max_connections={SERVER_CONNECTIONS}", "-c", "autovacuum=off", "-c", "max_wal_size=8GB"],
+                stdout=self.log, stderr=self.log, cwd="/", start_new_session=True, **self.as_postgres)
+            wait_for(lambda: self.process.poll() is not None or self.is_up(), "PostgreSQL to start", 120)
+            if self.process.poll() is None:
+                return
+        raise RuntimeError((self.base / "postgresql.log").read_text(errors="replace")[-1000:])
 
 
 class PostgresField(Field):

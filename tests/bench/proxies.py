@@ -1,6 +1,7 @@
 """What the proxies have in common; the relay, weir and the direct connection, which know both protocols."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -18,7 +19,7 @@ def listens(port):
 
 def short_port():
     """A free one of four digits: pgagroal 2.1 has no room for a fifth."""
-    for port in range(5500, 10000):
+    for port in random.sample(range(5500, 10000), 4500):
         with socket.socket() as s:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

@@ -81,6 +81,13 @@ class CostTable(Table):
             self.rows.append(row)
         self.note_losses(what, figures)
 
+    def note_absent(self, names):
+        """Says which of these are not in the table."""
+        seen = {name for figures in self.figures.values() for name in figures}
+        absent = [name for name in names if name not in seen]
+        if absent and any(not name.startswith(("weir", "direct")) for name in seen):
+            self.note += f". Not in this table: {'; '.join(absent)}"
+
     def note_losses(self, what, figures):
         """Where a peer does better than weir by more than 5 %. The relay and a direct connection are no peers."""
         if "weir" not in figures:

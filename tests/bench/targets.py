@@ -39,6 +39,7 @@ TARGETS = [
     ("throughput of two workers, weir being throttled, to that of one", "workers", "rate",
      ("throttled", "weir, 2 workers"), ("throttled", "weir"), ">=", 1.7),
 ]
+SIGNS = {"<=": "≤", ">=": "≥"}
 
 
 def find(tables, where):
@@ -59,5 +60,5 @@ def judge(tables_of):
         seen = find(tables, of).ratio(key, find(tables, to)) if to else find(tables, of).median(key)
         if seen is not None:
             reached = seen <= limit if sign == "<=" else seen >= limit
-            table.rows.append([what, "reached" if reached else "missed", f"{sign} {number(limit)}", number(seen)])
+            table.rows.append([what, "reached" if reached else "MISSED", f"{SIGNS[sign]} {number(limit)}", number(seen)])
     return table
