@@ -1,7 +1,7 @@
 /* MySQL clients that have logged in and say anything. The first byte chooses how it is cut; then
  * come deliveries: a byte for who speaks (odd numbers from 3 on: the server answers properly what
  * that number says), two for the length, and what is said. */
-#include "../unit/proto/mysql_script.h"
+#include "../unit/proto/mysql_player.h"
 #include "fuzz.h"
 
 static void answer(struct my_script *script, unsigned what)
@@ -33,7 +33,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	reader_init(&r, data, size);
 	uint8_t how = reader_u8(&r);
-	struct my_cutting cutting = {.client_piece = how & 7, .server_piece = how >> 3 & 7};
+	struct my_cutting cutting = {.client.piece = how & 7, .server.piece = how >> 3 & 7};
 	script = (struct my_script){.session_mode = how & 64,
 		.local_infile = how & 128,
 		.capabilities = how & 128 ? MY_LOCAL_FILES : 0};

@@ -1,6 +1,6 @@
 /* A MySQL server that answers anything. The first byte chooses what was asked, the second how the
  * answer is cut. */
-#include "../unit/proto/mysql_script.h"
+#include "../unit/proto/mysql_player.h"
 #include "fuzz.h"
 
 static void ask(struct my_script *script, unsigned what)
@@ -37,7 +37,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size < 3)
 		return 0;
 	unsigned what = data[0];
-	struct my_cutting cutting = {.server_piece = data[1] & 15};
+	struct my_cutting cutting = {.server.piece = data[1] & 15};
 	script = (struct my_script){.session_mode = what & 64,
 		.local_infile = what & 128,
 		.capabilities = MY_SESSION_TRACK | (what & 128 ? MY_LOCAL_FILES : 0)};

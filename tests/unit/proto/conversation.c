@@ -107,235 +107,53 @@ void say_execute(struct buf *b)
 /* What stands behind "md5" in the account's secret: any will do. */
 #define SECRET_HEX "0123456789abcdef0123456789abcdef"
 
-struct client {
-	struct front *front;
-	struct buf kept;
-	bool waiting; /* for a server connection */
-	bool blocked; /* for an answer, or for a server connection */
-};
-
 struct world {
+	struct play play;
 	const struct cutting *cutting;
 	struct outcome *outcome;
-	struct config_pool limits;
-	struct proto_worker *worker;
-	struct proto_pool *pool;
-	struct client clients[CLIENTS];
-	struct back *back;
-	struct client *holder;
 	struct fake_server server;
-	struct buf server_kept;
-	struct output to_client, to_server;
 	bool deaf; /* the server's answers are not heard any more */
 };
 
-static unsigned number(const struct world *w, const struct client *c)
+static void feed_server(struct play *play, struct play_server *s, const void *data, size_t len)
 {
-	return (unsigned)(c - w->clients);
-}
+	struct world *w = play->owner;
 
-static void put_output(struct buf *b, struct output *o)
-{
-	size_t n = o->total;
-
-	assert_false(o->failed);
-	if (n) {
-		uint8_t *at = buf_reserve(b, n);
-		assert_non_null(at);
-		output_flatten(o, at);
-		b->len += n;
-	}
-	output_reset(o);
-}
-
-static void flush(struct world *w, struct client *c)
-{
-	struct buf *sent = &w->outcome->to_server;
-	size_t before = sent->len;
-
-	if (c)
-		put_output(&w->outcome->to_client[number(w, c)], &w->to_client);
-	put_output(sent, &w->to_server);
-	if (sent->len > before)
-		fake_server_feed(&w->server, sent->data + before, sent->len - before);
-}
-
-static void pump(struct world *w, struct client *c);
-
-static void lend(struct world *w)
-{
-	/* As the pool does: what is dirty is cleaned before anyone else has it. */
-	if (w->holder || !w->back->at_rest)
-		return;
-	if (pgsql_protocol.back_clean(w->back, false, &w->to_server)) {
-		flush(w, NULL);
-		return;
-	}
-	for (unsigned i = 0; i < CLIENTS; i++) {
-		struct client *c = &w->clients[i];
-		if (!c->waiting)
-			continue;
-		c->waiting = false;
-		w->holder = c;
-		pump(w, c);
-		return;
-	}
-}
-
-static void settle(struct world *w, struct client *c)
-{
-	bool free = w->holder == c && w->back->at_rest && !w->back->in_transaction &&
-		    !w->back->pin && !w->limits.pool_mode && c->front->welcomed &&
-		    !c->front->mid_message && !w->server_kept.len;
-
-	if (free) {
-		w->holder = NULL;
-		lend(w);
-	}
-}
-
-static void close_client(struct world *w, struct client *c)
-{
-	w->outcome->closed[number(w, c)] = true;
-	c->blocked = true;
-	if (w->holder != c)
-		return;
-	w->holder = NULL;
-	if (!w->back->at_rest)
-		assert_true(pgsql_protocol.back_abandon(w->back, &w->to_server));
-	flush(w, NULL);
-	lend(w);
-}
-
-/* Acts on a verdict. True: call again. */
-static bool act(struct world *w, struct client *c, enum front_verdict verdict)
-{
-	switch (verdict) {
-	case FRONT_FLUSH:
-		return true;
-	case FRONT_IDENTIFY:
-		pgsql_protocol.front_identify(c->front, "md5" SECRET_HEX);
-		return true;
-	case FRONT_AUTHENTICATED:
-		pgsql_protocol.front_accept(c->front, w->pool, &w->limits);
-		return true;
-	case FRONT_SERVER:
-		c->waiting = true;
-		c->blocked = true;
-		lend(w);
-		return false;
-	case FRONT_WAIT:
-		c->blocked = true;
-		return false;
-	case FRONT_LEAVE:
-	case FRONT_CLOSE:
-		close_client(w, c);
-		return false;
-	case FRONT_CONSOLE:
-	case FRONT_CANCEL:
-	case FRONT_KILL:
-		fail_msg("no verdict for a script");
-		return false;
-	case FRONT_MORE:
-		break;
-	}
-	return false;
-}
-
-static void pump(struct world *w, struct client *c)
-{
-	struct input in = intake_kept(&c->kept);
-	bool again = true;
-
-	c->blocked = false;
-	while (again && !w->outcome->closed[number(w, c)]) {
-		enum front_verdict verdict = pgsql_protocol.from_client(c->front,
-			w->holder == c ? w->back : NULL, &in, &w->to_client, &w->to_server);
-		flush(w, c);
-		if (verdict == FRONT_SERVER) {
-			/* lend() may come back to this client: the rest must be in its place. */
-			assert_int_equal(intake_keep(&c->kept, in), 0);
-			act(w, c, verdict);
-			return;
-		}
-		again = act(w, c, verdict);
-	}
-	assert_int_equal(intake_keep(&c->kept, in), 0);
-	if (!w->outcome->closed[number(w, c)])
-		settle(w, c);
+	fake_server_feed(&w->server, data, len);
 }
 
 /* --- deliveries --- */
 
-static size_t piece(size_t there, size_t size, size_t cut, size_t done)
-{
-	size_t n = size && size < there ? size : there;
-
-	return cut > done && cut - done < n ? cut - done : n;
-}
-
-static void hear_server(struct world *w, size_t n)
-{
-	struct client *c = w->holder;
-	enum back_verdict verdict;
-
-	w->outcome->n_server_bytes += n;
-	buf_put(&w->server_kept, w->server.out.data, n);
-	buf_consume(&w->server.out, n);
-	struct input in = intake_kept(&w->server_kept);
-	do {
-		verdict = pgsql_protocol.from_server(
-			w->back, c ? c->front : NULL, &in, c ? &w->to_client : NULL, &w->to_server);
-		if (c)
-			flush(w, c);
-	} while (verdict == BACK_FLUSH);
-	if (verdict == BACK_BROKEN)
-		w->outcome->broken = true;
-	assert_int_equal(intake_keep(&w->server_kept, in), 0);
-	if (w->outcome->broken)
-		return;
-	if (!c)
-		lend(w);
-	else if (c->blocked && !c->waiting)
-		pump(w, c);
-	else
-		settle(w, c);
-}
-
 static bool hear_piece(struct world *w)
 {
-	const struct cutting *how = w->cutting;
+	struct play_cut how = {w->cutting->server_piece, w->cutting->server_cut};
+	struct play_server *s = &w->play.servers[0];
+	struct buf *out = &w->server.out;
+	struct buf piece = {0};
 
-	if (!w->server.out.len || w->outcome->broken || w->deaf)
+	if (!out->len || s->broken || w->deaf)
 		return false;
-	hear_server(w, piece(w->server.out.len, how->server_piece, how->server_cut,
-			       w->outcome->n_server_bytes));
+	size_t n = play_piece(&how, w->outcome->n_server_bytes, out->len);
+	w->outcome->n_server_bytes += n;
+	buf_put(&piece, out->data, n);
+	buf_consume(out, n);
+	play_hear_server(&w->play, s, piece.data, piece.len);
+	buf_clear(&piece);
 	return true;
 }
 
-static void hear_client(struct world *w, struct client *c, const uint8_t *data, size_t n)
+static void deliver(struct world *w, struct play_client *c, const uint8_t *data, size_t len)
 {
-	w->outcome->n_client_bytes += n;
-	if (w->outcome->closed[number(w, c)] || w->outcome->broken)
-		return;
-	buf_put(&c->kept, data, n);
-	/* A client that waits is not read. */
-	if (!c->blocked)
-		pump(w, c);
-}
+	struct play_cut how = {w->cutting->client_piece, w->cutting->client_cut};
 
-static void deliver(struct world *w, struct client *c, const uint8_t *data, size_t len)
-{
-	const struct cutting *how = w->cutting;
-
-	while (len) {
-		size_t n =
-			piece(len, how->client_piece, how->client_cut, w->outcome->n_client_bytes);
-		hear_client(w, c, data, n);
+	while (len && !w->play.servers[0].broken) {
+		size_t n = play_piece(&how, w->outcome->n_client_bytes, len);
+		w->outcome->n_client_bytes += n;
+		play_hear_client(&w->play, c, data, n);
 		data += n;
 		len -= n;
 		hear_piece(w);
-		while (!how->interleaved && hear_piece(w))
+		while (!w->cutting->interleaved && hear_piece(w))
 			;
 	}
 	while (hear_piece(w))
@@ -357,13 +175,13 @@ static void md5_answer(const uint8_t salt[4], char ret_text[36])
 		snprintf(ret_text + 3 + 2 * i, 3, "%02x", digest[i]);
 }
 
-static void login(struct world *w, struct client *c)
+static void login(struct world *w, struct play_client *c)
 {
 	struct buf b = {0};
-	const struct buf *heard = &w->outcome->to_client[number(w, c)];
+	const struct buf *heard = &c->heard;
 	char answer[36], name[16];
 
-	snprintf(name, sizeof(name), "program %u", number(w, c));
+	snprintf(name, sizeof(name), "program %u", (unsigned)(c - w->play.clients));
 	buf_put(&b, (uint8_t[]){0, 0, 0, 8, 4, 210, 22, 47}, 8); /* SSLRequest */
 	size_t at = b.len;
 	buf_u32be(&b, 0);
@@ -388,58 +206,47 @@ static void login(struct world *w, struct client *c)
 
 /* --- all of it --- */
 
-static void world_init(struct world *w, const struct script *script, const struct cutting *cutting,
-	struct outcome *outcome)
+static struct back *open_server(struct play *play)
 {
 	struct pgsql_handle *handle = calloc(1, sizeof(*handle));
 	struct dialled dialled = {.fd = -1, .handle = handle};
 
-	*w = (struct world){.cutting = cutting, .outcome = outcome};
-	w->limits.pool_mode = script->session_mode ? POOL_MODE_SESSION : POOL_MODE_TRANSACTION;
-	w->limits.prepared_statements =
-		script->prepared_statements ? script->prepared_statements : 200;
-	output_init(&w->to_client);
-	output_init(&w->to_server);
-	fake_server_init(&w->server, cutting->eager);
-	w->worker = pgsql_protocol.worker_new();
-	assert_non_null(w->worker);
-	w->pool = pgsql_protocol.pool_new(w->worker);
 	assert_non_null(handle);
 	buf_put(&handle->parameters,
 		"application_name\0\0server_version\0"
 		"15",
 		36);
-	w->back = pgsql_protocol.back_new(w->pool, &dialled);
-	assert_non_null(w->back);
-	for (unsigned i = 0; i < CLIENTS; i++)
-		w->clients[i].front = pgsql_protocol.front_new(w->worker, i + 1);
+	struct back *back = play->protocol->back_new(play->pool, &dialled);
+	assert_non_null(back);
+	return back;
+}
+
+static void world_init(struct world *w, const struct script *script, const struct cutting *cutting,
+	struct outcome *outcome)
+{
+	*w = (struct world){.cutting = cutting, .outcome = outcome};
+	w->play = (struct play){.protocol = &pgsql_protocol,
+		.secret = "md5" SECRET_HEX,
+		.n_servers = 1,
+		.open = open_server,
+		.sent = feed_server,
+		.owner = w};
+	struct config_pool *limits = &w->play.limits;
+	limits->pool_mode = script->session_mode ? POOL_MODE_SESSION : POOL_MODE_TRANSACTION;
+	limits->prepared_statements =
+		script->prepared_statements ? script->prepared_statements : 200;
+	fake_server_init(&w->server, cutting->eager);
+	play_begin(&w->play);
+	w->play.pool = pgsql_protocol.pool_new(w->play.worker);
+	assert_non_null(w->play.pool);
 }
 
 static void world_clear(struct world *w)
 {
-	for (unsigned i = 0; i < CLIENTS; i++) {
-		pgsql_protocol.front_free(w->clients[i].front);
-		buf_clear(&w->clients[i].kept);
-	}
-	pgsql_protocol.back_free(w->back);
-	pgsql_protocol.pool_free(w->pool);
-	pgsql_protocol.worker_free(w->worker);
-	buf_clear(&w->server_kept);
+	play_end(&w->play);
+	pgsql_protocol.pool_free(w->play.pool);
+	pgsql_protocol.worker_free(w->play.worker);
 	fake_server_clear(&w->server);
-	output_reset(&w->to_client);
-	output_reset(&w->to_server);
-}
-
-/* The connection breaks while its client waits. */
-static void lose_server(struct world *w)
-{
-	struct client *c = w->holder;
-	struct refusal refusal;
-
-	refusal_set(&refusal, REASON_SERVER_LOST, NULL);
-	pgsql_protocol.front_server_lost(c->front, w->back, &refusal, &w->to_client);
-	w->holder = NULL;
-	flush(w, c);
 }
 
 /* Something else than the server's answer. */
@@ -452,6 +259,34 @@ static void hear_hostile(struct world *w, const struct script *script)
 		;
 }
 
+static void take_numbers(struct outcome *ret, const struct back *back)
+{
+	if (!back)
+		return;
+	ret->n_queries = back->n_queries;
+	ret->n_transactions = back->n_transactions;
+	ret->n_client_parses = back->n_client_parses;
+	ret->n_server_parses = back->n_server_parses;
+	ret->n_binds = back->n_binds;
+}
+
+static void take_buf(struct buf *ret, struct buf *from)
+{
+	*ret = *from;
+	*from = (struct buf){0};
+}
+
+static void take_outcome(struct outcome *ret, struct world *w)
+{
+	for (unsigned i = 0; i < CLIENTS; i++) {
+		take_buf(&ret->to_client[i], &w->play.clients[i].heard);
+		ret->closed[i] = w->play.clients[i].closed;
+	}
+	take_buf(&ret->to_server, &w->play.servers[0].heard);
+	ret->malformed = w->server.malformed;
+	ret->broken = w->play.servers[0].broken;
+}
+
 void converse(const struct script *script, const struct cutting *cutting, struct outcome *ret)
 {
 	static struct world w;
@@ -462,25 +297,21 @@ void converse(const struct script *script, const struct cutting *cutting, struct
 	for (size_t i = 0; i < script->n; i++) {
 		unsigned client = script->sayings[i].client;
 		if (!seen[client])
-			login(&w, &w.clients[client]);
+			login(&w, &w.play.clients[client]);
 		seen[client] = true;
 	}
 	for (size_t i = 0; i < script->n; i++) {
 		const struct saying *saying = &script->sayings[i];
 		bool hostile = script->server_words && i == script->n_proper;
 		w.deaf = hostile || (script->server_dies && i + 1 == script->n);
-		deliver(&w, &w.clients[saying->client], saying->bytes.data, saying->bytes.len);
+		deliver(&w, &w.play.clients[saying->client], saying->bytes.data, saying->bytes.len);
 		if (hostile)
 			hear_hostile(&w, script);
 	}
-	if ((w.deaf || ret->broken) && w.holder)
-		lose_server(&w);
-	ret->n_queries = w.back->n_queries;
-	ret->n_transactions = w.back->n_transactions;
-	ret->n_client_parses = w.back->n_client_parses;
-	ret->n_server_parses = w.back->n_server_parses;
-	ret->n_binds = w.back->n_binds;
-	ret->malformed = w.server.malformed;
+	take_numbers(ret, w.play.servers[0].back);
+	if (w.deaf && w.play.servers[0].client)
+		play_lose(&w.play, &w.play.servers[0]);
+	take_outcome(ret, &w);
 	world_clear(&w);
 }
 

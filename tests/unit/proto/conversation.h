@@ -10,10 +10,11 @@
 #include <stdint.h>
 
 #include "fake_server.h"
+#include "play.h"
 #include "proto/proto.h"
 #include "util/bytes.h"
 
-#define CLIENTS 3
+#define CLIENTS PLAY_CLIENTS
 
 /* One delivery: what a client says at once. Built with the say_*() functions. */
 struct saying {

@@ -1,7 +1,6 @@
 /*
- * Plays a script through mysql_protocol's two halves, as a session would: what clients say and what
- * the server answers are both in the script, so that either may be hostile. How the bytes are cut
- * on their way is the caller's to choose: what arrives must not depend on it.
+ * Scripts for MySQL's protocol: what clients say and what servers answer are both in the script, so
+ * that either may be hostile. mysql_player.h plays them.
  */
 #pragma once
 
@@ -9,8 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "play.h"
 #include "proto/mysql/wire.h"
-#include "proto/proto.h"
 #include "util/bytes.h"
 
 #define MY_CLIENTS    2
@@ -20,38 +19,65 @@
 
 enum my_step_kind {
 	STEP_CLIENT,  /* a client says something */
-	STEP_SERVER,  /* the server does */
+	STEP_SERVER,  /* a server does */
+	STEP_ANSWER,  /* ... when it has heard one more command */
 	STEP_LEAVE,   /* a client hangs up */
 	STEP_LOSE,    /* the connection to the server breaks */
 	STEP_POOL,    /* from here on clients log in to another pool */
 	STEP_CONSOLE, /* ... or to the console */
-	STEP_PROVE,   /* a client answers the challenge that it was sent last */
+	STEP_LOGIN,   /* a client answers weir's greeting */
+	STEP_PROVE,   /* ... or the challenge that it was sent last */
+};
+
+/* How a client proves who it is. */
+enum my_proof {
+	PROOF_NATIVE,
+	PROOF_SHA2,
+	PROOF_NONE,  /* as without a password */
+	PROOF_WRONG, /* a proof by mysql_native_password of another password */
+	PROOF_CLEAR, /* the password itself, with its NUL */
+	PROOF_KEY,   /* not yet: it asks for weir's key */
+	PROOF_RSA,   /* the password, encrypted by it */
 };
 
 struct my_script_step {
 	enum my_step_kind kind;
-	unsigned client;
+	unsigned who; /* the client's, or the server connection's number */
 	struct buf bytes;
+	const char *plugin; /* that the client names at its login */
+	enum my_proof proof;
 };
 
 struct my_script {
 	struct my_script_step steps[MY_STEPS];
 	size_t n;
-	uint32_t capabilities; /* of the clients, beyond MY_CLIENT_CAP */
-	const char *schema;    /* of the server's URL; NULL: none */
+	uint32_t capabilities;  /* of the clients, beyond MY_CLIENT_CAP */
+	const char *version;    /* of the server; NULL: a MariaDB's */
+	const char *schema;     /* of the server's URL; NULL: none */
+	const char *secret;     /* of the accounts; NULL: MY_PASSWORD */
+	size_t n_servers;       /* connections that may be open at once; 0: one */
+	enum kill_outcome kill; /* of every KILL; 0: there is no such client */
 	bool session_mode, local_infile;
+	bool no_account;
+	bool logs_in;           /* the logins are in the script */
 	bool loses_transaction; /* the connection that breaks takes one with it */
-	bool pipelined;         /* a delivery holds several commands: clients' bytes are not cut */
 };
 
 /* What the next step's peer says. */
 struct buf *client_says(struct my_script *s, unsigned client);
 struct buf *server_says(struct my_script *s);
+struct buf *server_says_on(struct my_script *s, unsigned server);
+
+/* The answer to a command of those in the step before: said when that command, weir's own ones
+ * counted too, has arrived whole. So a client may say several things at once, however they come. */
+struct buf *server_answers(struct my_script *s);
+
 void client_leaves(struct my_script *s, unsigned client);
 void server_breaks(struct my_script *s);
 void other_pool(struct my_script *s);
 void console_next(struct my_script *s);
-void client_proves(struct my_script *s, unsigned client);
+void client_logs_in(struct my_script *s, unsigned client, const char *plugin, enum my_proof proof);
+void client_proves(struct my_script *s, unsigned client, enum my_proof proof);
 void my_script_clear(struct my_script *s);
 
 /* Packets: any, a command with an argument, a text query, a command about a statement. */
@@ -69,22 +95,14 @@ void put_prepared(struct buf *b, uint32_t id);
 void put_error(struct buf *b, uint8_t sequence, uint16_t code);
 void put_no_warnings(struct buf *b);
 
-struct my_cutting {
-	size_t client_piece, server_piece; /* 0: whole */
-	size_t client_cut, server_cut;     /* one cut, that many bytes from the beginning */
-};
+/* "SELECT ?", which the server knows by `id` from then on. */
+void client_prepares(struct my_script *s, unsigned client, uint32_t id);
 
-struct my_outcome {
-	struct buf to_client[MY_CLIENTS]; /* behind the login */
-	struct buf to_server;
-	bool closed[MY_CLIENTS], mid_message;
-	bool broken; /* weir has given the server up */
-	size_t n_client_bytes, n_server_bytes;
-};
+/* The rest of a COM_STMT_EXECUTE of that statement with 'hi', with and without its type. */
+#define MY_TYPED   "\0\1\0\0\0\0\1\xfe\0\2hi", 12
+#define MY_UNTYPED "\0\1\0\0\0\0\0\2hi", 10
 
-void my_play(const struct my_script *script, const struct my_cutting *how, struct my_outcome *ret);
-void my_outcome_clear(struct my_outcome *o);
-
-/* Readable: "1:OK 1:ERR(1064) 1:01 2:EOF 3:text"; a command: "0:QUERY(text)". */
-void my_print_client(const struct my_outcome *o, unsigned client, struct buf *ret_text);
-void my_print_server(const struct my_outcome *o, struct buf *ret_text);
+/* How answers are printed. */
+#define MY_NOTHING   ""
+#define MY_ROW(text) "1:[1] 2:def 3:EOF 4:" text " 5:EOF"
+#define MY_PREPARED  "1:OK 2:def 3:EOF"
