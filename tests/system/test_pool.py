@@ -332,7 +332,7 @@ def test_session_mode_holds_its_connection(start_weir, postgres):
         assert pid_of(two) != pid
         one.execute("set work_mem = '7MB'")
         assert {pid_of(one) for _ in range(5)} == {pid}
-        with pytest.raises(psycopg.OperationalError, match="2 idle"):
+        with pytest.raises(psycopg.OperationalError, match="2 in session mode"):
             weir.connect().execute("select 1")
     with weir.connect() as three:
         assert three.execute("show work_mem").fetchone() != ("7MB",)
