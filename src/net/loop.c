@@ -3,12 +3,17 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <event2/event_struct.h>
 #include <stdlib.h>
 
 struct loop {
 	struct event_base *base;
 	struct event deferred_event;
 	struct list deferred;
+	struct heap timers; /* by the moment for which they are armed */
+	struct event timer_event;
+	usec_t wake_at; /* when timer_event fires; USEC_NEVER: not at all */
+	usec_t firing;  /* the moment up to which timers are being fired; 0: none are */
 	bool stopping;
 };
 
@@ -22,6 +27,8 @@ static void run_deferred(evutil_socket_t fd, short what, void *arg)
 		d->fn(d->arg);
 	}
 }
+
+static void timers_fired(evutil_socket_t fd, short what, void *arg);
 
 int loop_new(struct loop **ret_loop)
 {
@@ -37,7 +44,9 @@ int loop_new(struct loop **ret_loop)
 	if (!loop->base)
 		goto out;
 	list_init(&loop->deferred);
+	loop->wake_at = USEC_NEVER;
 	event_assign(&loop->deferred_event, loop->base, -1, 0, run_deferred, loop);
+	event_assign(&loop->timer_event, loop->base, -1, 0, timers_fired, loop);
 	*ret_loop = loop;
 	loop = NULL;
 	r = 0;
@@ -85,29 +94,65 @@ struct event_base *loop_event_base(struct loop *loop)
 	return loop->base;
 }
 
-static void timer_fired(evutil_socket_t fd, short what, void *arg)
-{
-	struct timer *t = arg;
-	usec_t due = t->due;
+/* --- timers --- */
 
+/* Sees to it that the loop wakes in time for the first. When that has moved to later it wakes in
+ * vain, once. */
+static void wake_for_first(struct loop *loop)
+{
+	const struct heap_node *first = loop->timers.root;
+
+	if (!first || first->key >= loop->wake_at || loop->firing)
+		return;
+	usec_t delay = first->key - clock_usec();
+	if (delay < 0)
+		delay = 0;
+	struct timeval tv = {.tv_sec = delay / USEC_PER_SEC, .tv_usec = delay % USEC_PER_SEC};
+	loop->wake_at = first->key;
+	event_add(&loop->timer_event, &tv);
+}
+
+static void arm(struct timer *t, usec_t moment)
+{
+	/* One that is set to the past again and again must not keep others from their turn. */
+	t->armed = moment > t->loop->firing ? moment : t->loop->firing + 1;
+	heap_insert(&t->loop->timers, &t->node, t->armed);
+}
+
+static void disarm(struct timer *t)
+{
+	if (t->armed != USEC_NEVER)
+		heap_remove(&t->loop->timers, &t->node);
 	t->armed = USEC_NEVER;
-	if (due == USEC_NEVER)
-		return;
-	if (due > clock_usec()) {
-		timer_set(t, due);
-		return;
+}
+
+static void timers_fired(evutil_socket_t fd, short what, void *arg)
+{
+	struct loop *loop = arg;
+
+	loop->wake_at = USEC_NEVER;
+	loop->firing = clock_usec();
+	while (loop->timers.root && loop->timers.root->key <= loop->firing) {
+		struct timer *t = container_of(loop->timers.root, struct timer, node);
+		usec_t due = t->due;
+		disarm(t);
+		if (due == USEC_NEVER)
+			continue;
+		if (due > loop->firing) {
+			arm(t, due);
+			continue;
+		}
+		t->due = USEC_NEVER;
+		t->fn(t->arg);
 	}
-	t->due = USEC_NEVER;
-	t->fn(t->arg);
+	loop->firing = 0;
+	wake_for_first(loop);
 }
 
 void timer_init(struct timer *t, struct loop *loop, timer_fn fn, void *arg)
 {
-	t->loop = loop;
-	t->fn = fn;
-	t->arg = arg;
-	t->due = t->armed = USEC_NEVER;
-	event_assign(&t->event, loop->base, -1, 0, timer_fired, t);
+	*t = (struct timer){
+		.loop = loop, .fn = fn, .arg = arg, .due = USEC_NEVER, .armed = USEC_NEVER};
 }
 
 void timer_set(struct timer *t, usec_t moment)
@@ -115,20 +160,17 @@ void timer_set(struct timer *t, usec_t moment)
 	t->due = moment;
 	if (moment >= t->armed)
 		return;
-	usec_t delay = moment - clock_usec();
-	if (delay < 0)
-		delay = 0;
-	struct timeval tv = {.tv_sec = delay / USEC_PER_SEC, .tv_usec = delay % USEC_PER_SEC};
-	t->armed = moment;
-	event_add(&t->event, &tv);
+	disarm(t);
+	arm(t, moment);
+	wake_for_first(t->loop);
 }
 
 void timer_clear(struct timer *t)
 {
 	if (!t->fn)
 		return;
-	t->due = t->armed = USEC_NEVER;
-	event_del(&t->event);
+	disarm(t);
+	t->due = USEC_NEVER;
 }
 
 void deferred_init(struct deferred *d, deferred_fn fn, void *arg)

@@ -4,11 +4,11 @@
  */
 #pragma once
 
-#include <event2/event_struct.h>
 #include <stdbool.h>
 
 #include "util/check.h"
 #include "util/clock.h"
+#include "util/heap.h"
 #include "util/list.h"
 
 struct loop;
@@ -30,11 +30,13 @@ struct event_base *loop_event_base(struct loop *loop);
 /*
  * A timer, armed lazily: moving it to a later moment is a store; only moving it earlier than the
  * moment for which it is armed touches the loop. So a deadline may be renewed for every statement.
+ * All timers of a loop share one of libevent, each of which is larger than all that an idle client
+ * needs otherwise.
  */
 typedef void (*timer_fn)(void *arg);
 
 struct timer {
-	struct event event;
+	struct heap_node node; /* in loop->timers while armed */
 	struct loop *loop;
 	timer_fn fn;
 	void *arg;

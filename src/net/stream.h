@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <event2/event_struct.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

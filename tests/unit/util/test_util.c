@@ -3,6 +3,7 @@
 #include "../test.h"
 #include "util/bytes.h"
 #include "util/clock.h"
+#include "util/heap.h"
 #include "util/list.h"
 #include "util/log.h"
 #include "util/map.h"
@@ -364,6 +365,48 @@ static void levels_say_what_is_logged(void **state)
 	assert_true(log_enabled(LOG_LEVEL_DEBUG));
 }
 
+#define HEAP_NODES 200
+
+/* The smallest key among those that are in. */
+static int64_t smallest(const struct heap_node *nodes, const bool *in)
+{
+	int64_t key = INT64_MAX;
+
+	for (size_t i = 0; i < HEAP_NODES; i++)
+		key = in[i] && nodes[i].key < key ? nodes[i].key : key;
+	return key;
+}
+
+static void a_heap_gives_the_smallest_whatever_is_taken_out(void **state)
+{
+	struct heap heap = {0};
+	struct heap_node nodes[HEAP_NODES];
+	bool in[HEAP_NODES] = {false};
+	size_t n = 0;
+
+	for (int round = 0; round < 20000; round++) {
+		/* It fills up, and empties again; some keys are equal. */
+		size_t i = random_below(HEAP_NODES);
+		if (in[i])
+			heap_remove(&heap, &nodes[i]);
+		else
+			heap_insert(&heap, &nodes[i], random_below(1000));
+		in[i] = !in[i];
+		n += in[i] ? 1 : (size_t)-1;
+		assert_int_equal(heap.root != NULL, n != 0);
+		if (n)
+			assert_int_equal(heap.root->key, smallest(nodes, in));
+	}
+	int64_t last = -1;
+	while (heap.root) {
+		assert_true(heap.root->key >= last);
+		last = heap.root->key;
+		heap_remove(&heap, heap.root);
+		n--;
+	}
+	assert_int_equal(n, 0);
+}
+
 static void peers_text_is_escaped_and_cut(void **state)
 {
 	char text[16];
@@ -473,6 +516,7 @@ int main(void)
 		cmocka_unit_test(consuming_moves_the_rest_to_the_front),
 		cmocka_unit_test(a_list_keeps_its_order),
 		cmocka_unit_test(a_map_finds_what_shares_a_hash),
+		cmocka_unit_test(a_heap_gives_the_smallest_whatever_is_taken_out),
 		cmocka_unit_test(peers_text_is_escaped_and_cut),
 		cmocka_unit_test(no_limit_is_never),
 		cmocka_unit_test(words_compare_without_case),
