@@ -176,16 +176,17 @@ static void collect_clients(struct console *console, struct result *r)
 static void add_address(
 	struct result *r, int fd, int (*get)(int, struct sockaddr *restrict, socklen_t *restrict))
 {
-	struct sockaddr_storage address = {0};
-	socklen_t len = sizeof(address);
+	struct sockaddr_storage socket_address = {0};
+	socklen_t len = sizeof(socket_address);
 	char text[ADDRESS_TEXT_SIZE], host[ADDRESS_TEXT_SIZE];
 	int port = 0;
 
-	if (get(fd, (struct sockaddr *)&address, &len) < 0) {
+	if (get(fd, (struct sockaddr *)&socket_address, &len) < 0) {
 		result_text(r, "");
 		result_int(r, 0);
 		return;
 	}
+	struct address address = address_of(&socket_address);
 	address_print(&address, text);
 	address_split(text, host, &port);
 	result_text(r, host);

@@ -370,21 +370,33 @@ int listener_new(struct loop *loop, const char *address, const struct listener_p
 	return 0;
 }
 
-void address_print(const struct sockaddr_storage *address, char ret_text[ADDRESS_TEXT_SIZE])
+struct address address_of(const struct sockaddr_storage *address)
 {
-	char host[INET6_ADDRSTRLEN] = "";
+	struct address a = {.family = address->ss_family};
 
 	if (address->ss_family == AF_INET) {
 		const struct sockaddr_in *in = (const struct sockaddr_in *)address;
-		inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));
-		snprintf(ret_text, ADDRESS_TEXT_SIZE, "%s:%u", host, ntohs(in->sin_port));
+		memcpy(a.bytes, &in->sin_addr, sizeof(in->sin_addr));
+		a.port = ntohs(in->sin_port);
 	} else if (address->ss_family == AF_INET6) {
 		const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)address;
-		inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof(host));
-		snprintf(ret_text, ADDRESS_TEXT_SIZE, "[%s]:%u", host, ntohs(in6->sin6_port));
-	} else {
-		text_copy(ret_text, ADDRESS_TEXT_SIZE, "unix");
+		memcpy(a.bytes, &in6->sin6_addr, sizeof(in6->sin6_addr));
+		a.port = ntohs(in6->sin6_port);
 	}
+	return a;
+}
+
+void address_print(const struct address *address, char ret_text[ADDRESS_TEXT_SIZE])
+{
+	bool is_v6 = address->family == AF_INET6;
+	char host[INET6_ADDRSTRLEN] = "";
+
+	if (!is_v6 && address->family != AF_INET) {
+		text_copy(ret_text, ADDRESS_TEXT_SIZE, "unix");
+		return;
+	}
+	inet_ntop(address->family, address->bytes, host, sizeof(host));
+	snprintf(ret_text, ADDRESS_TEXT_SIZE, is_v6 ? "[%s]:%u" : "%s:%u", host, address->port);
 }
 
 void address_split(const char *text, char ret_host[ADDRESS_TEXT_SIZE], int *ret_port)

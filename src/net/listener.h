@@ -3,6 +3,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/socket.h>
 
 #include "net/loop.h"
@@ -46,9 +47,17 @@ void listener_hand_over(struct listener *listener);
 /* Closes the socket, and removes its unix socket file if it made one. */
 void listener_free(struct listener *listener);
 
-/* "127.0.0.1:6432", "[::1]:6432" or "unix" for a peer, always terminated. */
+/* A peer's address in a few bytes, since every client has one. */
+struct address {
+	uint16_t family, port; /* AF_INET, AF_INET6, or anything else for a unix socket */
+	uint8_t bytes[16];
+};
+
+struct address address_of(const struct sockaddr_storage *address);
+
+/* "127.0.0.1:6432", "[::1]:6432" or "unix", always terminated. */
 #define ADDRESS_TEXT_SIZE 64
-void address_print(const struct sockaddr_storage *address, char ret_text[ADDRESS_TEXT_SIZE]);
+void address_print(const struct address *address, char ret_text[ADDRESS_TEXT_SIZE]);
 
 /* Splits what address_print() made; "unix" has port 0. */
 void address_split(const char *text, char ret_host[ADDRESS_TEXT_SIZE], int *ret_port);

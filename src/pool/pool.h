@@ -14,6 +14,7 @@
 #include "config/config.h"
 #include "dial/dialler.h"
 #include "net/intake.h"
+#include "net/listener.h"
 #include "net/loop.h"
 #include "net/mailbox.h"
 #include "pool/server.h"
@@ -45,7 +46,7 @@ const char *holder_use_name(enum holder_use use);
 struct holder {
 	const char *user;
 	const char *application; /* NULL: not known */
-	const char *address;     /* "127.0.0.1:40000" or "unix" */
+	char address[ADDRESS_TEXT_SIZE];
 	enum holder_use use;
 	usec_t use_since;
 	usec_t transaction_since; /* 0: it is in none */

@@ -39,9 +39,9 @@ enum front_verdict {
 	FRONT_SERVER,        /* a server connection is needed to go on */
 	FRONT_WAIT,          /* an answer that is on its way is needed to go on */
 	FRONT_CONSOLE,       /* front->command is complete: call console_reply() with its result */
-	FRONT_CANCEL,        /* front->cancel says whose statement is to be cancelled: then close */
+	FRONT_CANCEL,        /* front->key says whose statement is to be cancelled: then close */
 	FRONT_LEAVE, /* front->leaving, and the client tests its connection: dismiss it instead */
-	FRONT_KILL,  /* front->cancel says which client: set front->kill_outcome, call again */
+	FRONT_KILL,  /* front->victim says which client: set front->kill_outcome, call again */
 	FRONT_CLOSE, /* send what there is, then close for front->reason */
 };
 
@@ -70,19 +70,20 @@ enum cancel_outcome {
 #define CANCEL_SECRET_MAX 32
 struct cancel_key {
 	uint32_t id;
-	size_t secret_len;
+	uint8_t secret_len;
 	uint8_t secret[CANCEL_SECRET_MAX];
 };
 
 /* The part of a client that every protocol has. Embedded first in the protocol's own. */
 struct front {
 	const struct protocol *protocol;
-	const char *user;         /* once known; owned by the protocol */
-	const char *database;     /* the name the client asked for */
-	const char *command;      /* for FRONT_CONSOLE */
-	struct cancel_key key;    /* what reaches this client; written before it is welcomed */
-	struct cancel_key cancel; /* for FRONT_CANCEL; for FRONT_KILL its id */
-	bool kills_connection;    /* for FRONT_KILL: not only the statement */
+	char *user;            /* once known: front_set_names() */
+	const char *database;  /* the name the client asked for */
+	const char *command;   /* for FRONT_CONSOLE */
+	struct cancel_key key; /* what reaches this client; written before it is welcomed. For
+				  FRONT_CANCEL, whose client is never welcomed: whom it means */
+	uint32_t victim;       /* for FRONT_KILL: whom the client means */
+	bool kills_connection; /* for FRONT_KILL: not only the statement */
 	enum kill_outcome kill_outcome;
 	enum reason reason;   /* why, for FRONT_CLOSE */
 	struct refusal *lost; /* how its transaction was lost, until that is told; owned */
@@ -160,6 +161,11 @@ static inline struct statement_text note_text(const struct statement_note *note)
 
 /* Statements are shown in one line, shortened to fewer bytes than this. */
 #define STATEMENT_SHOWN_SIZE 200
+
+/* The client has said who it is, and which database it wants; Keeps copies of both in one
+ * piece, in place of those before; the protocol frees `front->user` in the end. False: no memory.
+ */
+MUST_USE bool front_set_names(struct front *front, const char *user, const char *database);
 
 /* A freshly opened server connection on its way from a dialler thread to a worker. */
 struct dialled {

@@ -49,7 +49,7 @@ struct session {
 		idle_in_transaction_timeout, client_idle_timeout;
 	usec_t state_since, request_since, transaction_since; /* 0: none */
 	usec_t connected_wall;
-	char peer_text[ADDRESS_TEXT_SIZE];
+	struct address peer;
 	char *chosen_database; /* for a client that named none; NULL: it did */
 };
 

@@ -266,17 +266,18 @@ static bool register_key(struct session *s)
 	s->registered = true;
 	if (s->pool)
 		pool_share(s->pool);
-	char user[64], database[64];
+	char user[64], database[64], peer[ADDRESS_TEXT_SIZE];
+	address_print(&s->peer, peer);
 	log_info("client=%u event=login user=\"%s\" database=\"%s\" peer=%s", s->id,
 		log_escape(s->front->user, user, sizeof(user)),
-		log_escape(s->front->database, database, sizeof(database)), s->peer_text);
+		log_escape(s->front->database, database, sizeof(database)), peer);
 	return true;
 }
 
 static void ask_to_kill(struct session *s)
 {
 	const struct front *front = s->front;
-	struct kill_request request = {.victim = front->cancel.id,
+	struct kill_request request = {.victim = front->victim,
 		.connection = front->kills_connection,
 		.is_admin = config_list_has(&s->owner->config->admin_users, front->user),
 		.asker = s->id,
@@ -331,7 +332,7 @@ static bool act(struct session *s, enum front_verdict verdict)
 		block(s, true);
 		return false;
 	case FRONT_CANCEL:
-		host->cancel(host->arg, &s->front->cancel);
+		host->cancel(host->arg, &s->front->key);
 		session_close(s, REASON_CANCEL_DONE);
 		return false;
 	case FRONT_KILL:

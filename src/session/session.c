@@ -80,10 +80,11 @@ static void log_end(struct session *s, enum reason reason)
 		return;
 	if (!log_limit_allows(&s->owner->log_limit, LOG_BURST, &dropped))
 		return;
-	char user[64], database[64], left_out[LOG_LEFT_OUT_SIZE];
+	char user[64], database[64], peer[ADDRESS_TEXT_SIZE], left_out[LOG_LEFT_OUT_SIZE];
+	address_print(&s->peer, peer);
 	log_info("client=%u event=closed reason=%s user=\"%s\" database=\"%s\" peer=%s%s", s->id,
 		row->name, log_escape(s->front->user, user, sizeof(user)),
-		log_escape(s->front->database, database, sizeof(database)), s->peer_text,
+		log_escape(s->front->database, database, sizeof(database)), peer,
 		log_left_out(dropped, left_out));
 }
 
@@ -347,7 +348,7 @@ void sessions_accept(struct sessions *sessions, const struct protocol *protocol,
 	s->too_many = too_many;
 	s->connected_wall = clock_wall_usec();
 	s->state_since = clock_usec();
-	address_print(peer, s->peer_text);
+	s->peer = address_of(peer);
 	waiter_init(&s->waiter, relay_waiter_done);
 	deferred_init(&s->freeing, free_later, s);
 	timer_init(&s->timer, host->loop, limits_fired, s);

@@ -222,11 +222,11 @@ void session_describe_holder(const struct session *s, struct holder *ret_holder)
 	CHECK(s->server);
 	*ret_holder = (struct holder){.user = s->front->user,
 		.application = protocol->front_setting(s->front, "application_name"),
-		.address = s->peer_text,
 		.use = use_of(s),
 		.use_since = s->request_open ? s->request_since : s->state_since,
 		.transaction_since = s->transaction_since,
 		.statement = protocol->front_statement(s->front, s->server->back, none)};
+	address_print(&s->peer, ret_holder->address);
 }
 
 bool session_may_read(const struct waiter *waiter, const char *user)
@@ -274,11 +274,13 @@ void session_describe(const struct session *s, struct session_info *ret_info)
 		.n_statements = s->front->protocol->front_n_statements(s->front),
 		.server = s->server};
 	describe_work(s, ret_info);
-	address_split(s->peer_text, ret_info->address, &ret_info->port);
-	if (getsockname(s->stream.fd, (struct sockaddr *)&local, &len) == 0)
-		address_print(&local, text);
-	else
-		text_copy(text, sizeof(text), "");
+	address_print(&s->peer, text);
+	address_split(text, ret_info->address, &ret_info->port);
+	text_copy(text, sizeof(text), "");
+	if (getsockname(s->stream.fd, (struct sockaddr *)&local, &len) == 0) {
+		struct address address = address_of(&local);
+		address_print(&address, text);
+	}
 	address_split(text, ret_info->local_address, &ret_info->local_port);
 }
 

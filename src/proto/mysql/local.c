@@ -160,7 +160,7 @@ static bool kill_client(struct my_pass *p, const struct my_scan *scan, struct my
 	case KILL_NOT_ASKED:
 		if (scan->number > UINT32_MAX)
 			return false;
-		base->cancel = (struct cancel_key){.id = (uint32_t)scan->number};
+		base->victim = (uint32_t)scan->number;
 		base->kills_connection = scan->exact == EXACT_KILL;
 		*ret_step = MY_STEP_STOP(FRONT_KILL);
 		return true;

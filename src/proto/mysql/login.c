@@ -200,22 +200,6 @@ static const uint8_t *read_response(struct reader *r, uint32_t capabilities, siz
 	return (const uint8_t *)reader_cstr(r, ret_len);
 }
 
-static bool set_names(struct my_front *front, const char *user, const char *database)
-{
-	char *new_user = strdup(user), *new_database = strdup(database ? database : "");
-
-	if (!new_user || !new_database) {
-		free(new_user);
-		free(new_database);
-		return false;
-	}
-	free(front->user);
-	free(front->database);
-	front->base.user = front->user = new_user;
-	front->base.database = front->database = new_database;
-	return true;
-}
-
 /* Protocol::HandshakeResponse41. */
 static bool read_handshake(struct my_front *front, const uint8_t *payload, size_t len)
 {
@@ -241,7 +225,7 @@ static bool read_handshake(struct my_front *front, const uint8_t *payload, size_
 		return false;
 	front->capabilities = capabilities & OFFERED;
 	text_copy(login->plugin, sizeof(login->plugin), plugin && *plugin ? plugin : NATIVE_PLUGIN);
-	return set_names(front, user, database);
+	return front_set_names(&front->base, user, database ? database : "");
 }
 
 bool my_login_again(struct my_front *front, const uint8_t *payload, size_t len)
@@ -263,7 +247,7 @@ bool my_login_again(struct my_front *front, const uint8_t *payload, size_t len)
 	login->collation = (uint8_t)collation;
 	/* Its response belongs to a nonce of old: it is asked again. */
 	text_copy(login->plugin, sizeof(login->plugin), "");
-	return !r.failed && set_names(front, user, database);
+	return !r.failed && front_set_names(&front->base, user, database ? database : "");
 }
 
 unsigned my_login_collation(const struct my_login *login)
@@ -279,7 +263,7 @@ static enum front_verdict refuse(struct my_front *front, struct output *to_clien
 	char user[100];
 
 	refusal_set(&refusal, REASON_BAD_PASSWORD, NULL);
-	text_copy(user, sizeof(user), front->user);
+	text_copy(user, sizeof(user), front->base.user);
 	snprintf(refusal.text, sizeof(refusal.text),
 		"Access denied for user '%s' (using password: %s)", user,
 		front->login->response_len ? "YES" : "NO");

@@ -118,8 +118,7 @@ static void front_free(struct front *base)
 	free(front->found_name);
 	free(front->console_command);
 	free(front->scan);
-	free(front->user);
-	free(front->database);
+	free(front->base.user);
 	free(front);
 }
 

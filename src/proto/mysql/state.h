@@ -98,7 +98,6 @@ struct my_front {
 	bool identified;        /* the session has looked the account up */
 	bool told_welcome;      /* to the console */
 	char *console_command;  /* that runs; NULL: none */
-	char *user, *database;
 	bool session_mode;
 	bool local_files;   /* LOCAL INFILE is allowed */
 	int prepared_limit; /* statements kept on a server connection */

@@ -178,7 +178,7 @@ static enum front_verdict refuse_password(struct pg_front *front, struct output 
 	struct buf text = {0};
 
 	/* PostgreSQL's words, which drivers and people look for. */
-	buf_printf(&text, "password authentication failed for user \"%.200s\"", front->user);
+	buf_printf(&text, "password authentication failed for user \"%.200s\"", front->base.user);
 	buf_u8(&text, 0);
 	refusal_set(&refusal, REASON_BAD_PASSWORD, NULL);
 	if (!text.failed)
@@ -274,19 +274,23 @@ static bool is_no(const char *value)
 	return false;
 }
 
+/* Borrowed from the message. */
+struct startup_names {
+	const char *user, *database;
+};
+
 /* Takes one parameter; returns NULL, or what is wrong with it. Unknown protocol options are
  * collected. */
-static const char *take_parameter(
-	struct pg_front *front, const char *name, const char *value, struct buf *unknown)
+static const char *take_parameter(struct pg_front *front, const char *name, const char *value,
+	struct startup_names *names, struct buf *unknown)
 {
-	char **slot = strcmp(name, "user") == 0       ? &front->user
-		      : strcmp(name, "database") == 0 ? &front->database
-						      : NULL;
+	const char **slot = strcmp(name, "user") == 0       ? &names->user
+			    : strcmp(name, "database") == 0 ? &names->database
+							    : NULL;
 
 	if (slot) {
-		free(*slot);
-		*slot = strdup(value);
-		return *slot ? NULL : "out of memory";
+		*slot = value;
+		return NULL;
 	}
 	if (strcmp(name, "options") == 0)
 		return add_options(front, value) ? NULL
@@ -326,6 +330,7 @@ static void negotiate(struct pg_front *front, const struct buf *unknown, struct 
 static enum front_verdict read_startup(
 	struct pg_front *front, struct reader *r, struct output *to_client)
 {
+	struct startup_names names = {0};
 	struct buf unknown = {0};
 	const char *problem = NULL;
 
@@ -335,13 +340,14 @@ static enum front_verdict read_startup(
 			break;
 		const char *value = reader_cstr(r, NULL);
 		if (value)
-			problem = take_parameter(front, name, value, &unknown);
+			problem = take_parameter(front, name, value, &names, &unknown);
 	}
 	if (!problem && !reader_done(r))
 		problem = "expected terminator as last byte";
-	if (!problem && (!front->user || !front->user[0]))
+	if (!problem && (!names.user || !names.user[0]))
 		problem = "no PostgreSQL user name specified in startup packet";
-	if (!problem && !front->database && !(front->database = strdup(front->user)))
+	if (!problem && !front_set_names(&front->base, names.user,
+				names.database ? names.database : names.user))
 		problem = "out of memory";
 	if (problem) {
 		buf_clear(&unknown);
@@ -349,8 +355,6 @@ static enum front_verdict read_startup(
 	}
 	negotiate(front, &unknown, to_client);
 	buf_clear(&unknown);
-	front->base.user = front->user;
-	front->base.database = front->database;
 	front->phase = PHASE_IDENTIFY;
 	return FRONT_IDENTIFY;
 }
@@ -358,12 +362,13 @@ static enum front_verdict read_startup(
 static enum front_verdict read_cancel(
 	struct pg_front *front, struct reader *r, struct output *to_client)
 {
-	struct cancel_key *key = &front->base.cancel;
+	struct cancel_key *key = &front->base.key;
 
 	key->id = reader_u32be(r);
-	key->secret_len = reader_left(r);
-	if (key->secret_len == 0 || key->secret_len > sizeof(key->secret))
+	size_t len = reader_left(r);
+	if (len == 0 || len > sizeof(key->secret))
 		return bad_startup(front, "invalid cancel request", to_client);
+	key->secret_len = (uint8_t)len;
 	memcpy(key->secret, reader_bytes(r, key->secret_len), key->secret_len);
 	front->base.reason = REASON_CANCEL_DONE;
 	front->phase = PHASE_ENDED;
@@ -408,7 +413,7 @@ void login_identify(struct pg_front *front, const char *secret)
 {
 	struct login *login = front->login;
 	enum secret_kind kind = secret_kind(secret);
-	struct account account = {.user = front->user, .secret = secret};
+	struct account account = {.user = front->base.user, .secret = secret};
 	struct scram_verifier verifier;
 
 	front->phase = PHASE_PASSWORD;
@@ -421,7 +426,7 @@ void login_identify(struct pg_front *front, const char *secret)
 	}
 	if (!login->known || !find_verifier(front->worker, &account, &verifier)) {
 		login->known = false;
-		scram_verifier_mock(front->user, &verifier);
+		scram_verifier_mock(front->base.user, &verifier);
 	}
 	scram_server_init(&login->scram, &verifier, NULL);
 	explicit_bzero(&verifier, sizeof(verifier));
@@ -447,7 +452,7 @@ static enum front_verdict md5_proof(
 			to_client);
 	struct login *login = front->login;
 	if (!login->secret ||
-		!md5_response_valid(login->secret, front->user, login->salt, response))
+		!md5_response_valid(login->secret, front->base.user, login->salt, response))
 		return refuse_password(front, to_client);
 	return proved(front, to_client);
 }

@@ -78,8 +78,7 @@ static void front_free(struct front *base)
 	login_free(front->login);
 	pg_console_free(front->console);
 	free(front->base.lost);
-	free(front->user);
-	free(front->database);
+	free(front->base.user);
 	settings_unref(front->startup);
 	settings_unref(front->resets);
 	settings_unref(front->startup_extra);

@@ -74,7 +74,6 @@ struct pg_front {
 	uint32_t protocol_version;
 	struct login *login;        /* until it is over */
 	struct pg_console *console; /* in PHASE_CONSOLE */
-	char *user, *database;
 	bool session_mode;
 	int prepared_limit; /* statements kept on a server connection */
 

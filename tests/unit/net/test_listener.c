@@ -38,7 +38,8 @@ static void on_connection(
 {
 	struct door *d = arg;
 
-	address_print(peer, d->peer);
+	struct address address = address_of(peer);
+	address_print(&address, d->peer);
 	d->accepted++;
 	d->flags = fcntl(fd, F_GETFL) & O_NONBLOCK && fcntl(fd, F_GETFD) & FD_CLOEXEC;
 	close(fd);
@@ -251,6 +252,13 @@ static void the_newer_unix_socket_takes_the_place(void **state)
 	assert_int_equal(stat(un.sun_path, &st), -1);
 }
 
+static void print(const struct sockaddr_storage *socket_address, char text[ADDRESS_TEXT_SIZE])
+{
+	struct address address = address_of(socket_address);
+
+	address_print(&address, text);
+}
+
 static void addresses_are_printed(void **state)
 {
 	struct sockaddr_storage address = {0};
@@ -260,11 +268,11 @@ static void addresses_are_printed(void **state)
 	in6->sin6_family = AF_INET6;
 	in6->sin6_addr = in6addr_loopback;
 	in6->sin6_port = htons(6432);
-	address_print(&address, text);
+	print(&address, text);
 	assert_string_equal(text, "[::1]:6432");
 	memset(&in6->sin6_addr, 0xff, sizeof(in6->sin6_addr));
 	in6->sin6_port = htons(65535);
-	address_print(&address, text);
+	print(&address, text);
 	assert_string_equal(text, "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535");
 }
 
