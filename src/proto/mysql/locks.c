@@ -133,13 +133,12 @@ bool my_locks_note(
 	struct my_front *front, const char *locks, size_t len, const struct my_bound *bound)
 {
 	char literal[SCAN_LOCK_NAME_MAX], name[PIN_NAME_MAX];
-	const char *end = locks + len;
 
 	if (!len && !front->found_locks.len)
 		return true;
 	buf_clear(&front->found_locks);
-	for (; locks < end; locks += strlen(locks) + 1) {
-		resolve(locks, bound, literal);
+	for (size_t at = 0; at < len; at += strlen(locks + at) + 1) {
+		resolve(locks + at, bound, literal);
 		size_t n = *literal ? write_meaning(front->settings, name) : 0;
 		snprintf(name + n, sizeof(name) - n, "%s", literal);
 		buf_cstr(&front->found_locks, name);
@@ -149,11 +148,10 @@ bool my_locks_note(
 
 void my_locks_pin(struct my_front *front, struct my_back *back)
 {
-	const char *name = (const char *)front->found_locks.data;
-	const char *end = name + front->found_locks.len;
+	const char *names = (const char *)front->found_locks.data;
 
-	for (; name < end; name += strlen(name) + 1)
-		my_pin_add(front, back, MY_PIN_LOCK, name);
+	for (size_t at = 0; at < front->found_locks.len; at += strlen(names + at) + 1)
+		my_pin_add(front, back, MY_PIN_LOCK, names + at);
 }
 
 /* --- asking --- */
