@@ -304,3 +304,55 @@ def test_a_session_of_one_s_own_leaves_nothing(start_weir, database_server):
         client.command(wire.QUIT)
     with wire.Client(weir.mysql_port) as client:
         assert client.value(read) == usual
+
+
+def test_a_schema_that_is_gone_costs_nobody_a_connection(start_weir, database_server):
+    weir = start_weir(database_server, pool_size=1, max_overflow=0)
+    database_server.execute("drop database if exists short_lived", "create database short_lived",
+                            "grant all on short_lived.* to app", "drop table if exists app.here",
+                            "create table app.here (n int)", "insert into app.here values (1)")
+    several = wire.USUAL | wire.MULTI_STATEMENTS
+    with wire.Client(weir.mysql_port, capabilities=several) as client, wire.Client(weir.mysql_port) as other:
+        client.query("use short_lived")
+        client.query("create table here (n int)")
+        statement = client.prepare("select * from here")
+        connections = database_server.processes()
+        assert other.value("select database()") == "app"
+        database_server.execute("drop database short_lived")
+        for _ in range(3):
+            for fails in ("select * from here", "select 1", "delete from here", "set @@sort_buffer_size = 300000"):
+                with pytest.raises(wire.Error, match="1049.*short_lived"):
+                    client.query(fails)
+                assert other.value("select n from here") == "1"
+            for attempt in (lambda: client.execute(statement), lambda: client.prepare("select 2"),
+                            lambda: client.queries("create database if not exists short_lived; delete from here")):
+                with pytest.raises(wire.Error, match="1049.*short_lived"):
+                    attempt()
+                assert other.value("select n from here") == "1"
+            client.ping()
+        with pytest.raises(wire.Error, match="(1044|1049).*no_such"):
+            client.query("use no_such")
+        assert other.value("select database()") == "app"
+        client.query("create database short_lived")
+        client.query("create table here (n int)")
+        assert client.query("select * from here") == []
+        assert other.value("select n from here") == "1"
+        database_server.execute("drop database short_lived")
+        client.ok(wire.INIT_DB, b"app")
+        assert client.value("select n from here") == "1"
+        assert [row[0] for row in database_server.processes()] == [row[0] for row in connections]
+
+
+def test_a_client_of_a_schema_that_is_gone_may_leave(start_weir, database_server):
+    weir = start_weir(database_server, pool_size=1, max_overflow=0)
+    database_server.execute("drop database if exists short_lived", "create database short_lived",
+                            "grant all on short_lived.* to app")
+    with wire.Client(weir.mysql_port) as other:
+        with wire.Client(weir.mysql_port) as client:
+            client.query("use short_lived")
+            assert other.value("select database()") == "app"
+            (number, *_), = database_server.processes()
+            database_server.execute("drop database short_lived")
+            client.command(wire.QUERY, "select 1")
+        assert other.value("select database()") == "app"
+        assert database_server.processes()[0][0] == number

@@ -358,6 +358,11 @@ static enum back_verdict handle_ok(struct answer *a)
 	bool tracks = mine || back->expected[0].kind == MY_EXPECT_TRACK;
 	if (!own && ok.tracked_len && !my_track(tracks ? a->front : NULL, back, &ok))
 		return broken(back, "invalid session state information");
+	/* It may spell its name otherwise. */
+	if (back->expected[0].kind == MY_EXPECT_SCHEMA && a->front &&
+		!my_settings_set(back->pool->worker->settings, &back->settings, MY_SCHEMA,
+			settings_get(a->front->settings, MY_SCHEMA)))
+		return broken(back, "out of memory");
 	if (mine) {
 		note_ok(a, &ok);
 		if (ok.fixed_len == a->h.len && !(ok.status & MY_STATUS_STATE_CHANGED))
@@ -429,12 +434,13 @@ static enum back_verdict handle_error(struct answer *a)
 			return handle_client_error(a, &error);
 		break;
 	case MY_EXPECT_PREPARE:
+	case MY_EXPECT_SCHEMA:
 		/* It is the client's that waits for it, and nobody else's. */
 		if (a->front)
-			back->prepare_error = error;
+			back->own_error = error;
 		/* 0 would be none, and tried again without end: ER_UNKNOWN_ERROR. */
 		if (a->front && !error.code)
-			back->prepare_error.code = 1105;
+			back->own_error.code = 1105;
 		break;
 	case MY_EXPECT_OWN:
 		/* Settings that cannot be restored: the client's statement must not count. */

@@ -277,26 +277,12 @@ static bool ensure_prepared(
 	const char *sql_mode;
 	size_t text_len;
 
-	*ret_step = my_need_server(p);
-	if (ret_step->stop)
+	if (!my_have_server(p, ret_step))
 		return false;
 	struct prepared *prepared = prepared_use(&back->prepared, statement);
 	if (prepared) {
 		*ret_id = (uint32_t)prepared->number;
 		return true;
-	}
-	if (back->prepare_error.code) {
-		struct my_error error = back->prepare_error;
-		back->prepare_error.code = 0;
-		if (p->front->command == MY_COM_STMT_SEND_LONG_DATA) {
-			/* There is no answer in which to say so. */
-			p->front->running->spoilt = true;
-			my_drop(p);
-			*ret_step = MY_STEP_ON;
-			return false;
-		}
-		*ret_step = my_answer_error(p, error.code, error.sqlstate, error.text);
-		return false;
 	}
 	const char *text = read_key(statement->body, statement->len, &sql_mode, &text_len);
 	my_send_command(p->to_server, MY_COM_STMT_PREPARE, text, text_len);
@@ -430,8 +416,8 @@ struct my_step my_stmt_prepare(struct my_pass *p)
 		my_drop(p);
 		return ok ? MY_STEP_ON : out_of_memory(p);
 	}
-	struct my_step step = my_need_server(p);
-	if (step.stop) {
+	struct my_step step;
+	if (!my_have_server(p, &step)) {
 		statement_unref(statement);
 		return step;
 	}

@@ -180,28 +180,53 @@ static struct my_step step_more(void)
 	return MY_STEP_STOP(FRONT_MORE);
 }
 
-struct my_step my_need_server(struct my_pass *p)
+struct my_step my_refuse(struct my_pass *p, const struct my_error *error)
 {
-	if (!p->back) {
-		p->front->base.in_request = true;
-		return MY_STEP_STOP(FRONT_SERVER);
-	}
-	if (!my_back_has_room(p->back, OWN_COMMANDS_MAX))
-		return MY_STEP_STOP(FRONT_WAIT);
-	/* Who has a connection of its own may leave anything on it. */
-	p->back->tainted |= p->front->session_mode;
-	if (!my_sync(p->front, p->back, p->to_server))
-		return MY_STEP_STOP(
-			my_front_end(p->front, REASON_OUT_OF_MEMORY, NULL, p->to_client));
+	struct my_front *front = p->front;
+
+	if (front->command != MY_COM_STMT_SEND_LONG_DATA)
+		return my_answer_error(p, error->code, error->sqlstate, error->text);
+	/* There is no answer in which to say so. */
+	front->running->spoilt = true;
+	my_drop(p);
 	return MY_STEP_ON;
+}
+
+bool my_have_server(struct my_pass *p, struct my_step *ret_step)
+{
+	struct my_back *back = p->back;
+	bool waits;
+
+	if (!back) {
+		p->front->base.in_request = true;
+		*ret_step = MY_STEP_STOP(FRONT_SERVER);
+		return false;
+	}
+	if (back->own_error.code) {
+		struct my_error error = back->own_error;
+		back->own_error.code = 0;
+		*ret_step = my_refuse(p, &error);
+		return false;
+	}
+	*ret_step = MY_STEP_STOP(FRONT_WAIT);
+	if (!my_back_has_room(back, OWN_COMMANDS_MAX))
+		return false;
+	/* Who has a connection of its own may leave anything on it. */
+	back->tainted |= p->front->session_mode;
+	if (!my_sync(p->front, back, p->to_server, &waits)) {
+		*ret_step = MY_STEP_STOP(
+			my_front_end(p->front, REASON_OUT_OF_MEMORY, NULL, p->to_client));
+		return false;
+	}
+	return !waits;
 }
 
 /* A command that is passed on as it is. */
 static struct my_step forward(struct my_pass *p, enum follow_shape shape)
 {
-	struct my_step step = my_need_server(p);
+	struct my_step step;
 
-	if (step.stop)
+	if (!my_have_server(p, &step))
 		return step;
 	my_forward_from(p, 0);
 	my_expect_answer(p, shape);
@@ -248,10 +273,11 @@ static struct my_step query_in_parts(struct my_pass *p)
 {
 	struct my_front *front = p->front;
 	struct my_scan *scan;
+	struct my_step step;
 
 	front->found = 0;
-	if (!p->back)
-		return my_need_server(p);
+	if (!p->back && !my_have_server(p, &step))
+		return step;
 	if (!front->scan) {
 		front->scan = malloc(sizeof(*front->scan));
 		if (!front->scan)
@@ -262,8 +288,7 @@ static struct my_step query_in_parts(struct my_pass *p)
 	my_scan_init(scan, has_no_backslash(front));
 	my_scan_feed(scan, text_of(p), text_there(p));
 	front->found = scan->found;
-	struct my_step step = my_need_server(p);
-	if (step.stop)
+	if (!my_have_server(p, &step))
 		return step;
 	note_statement(&p->back->base.last_statement, text_of(p), text_there(p));
 	my_forward_from(p, 0);

@@ -411,6 +411,7 @@ static bool back_clean(struct back *base, bool thorough, struct output *to_serve
 {
 	struct my_back *back = my_back(base);
 
+	back->own_error.code = 0;
 	my_back_update(back);
 	if (!base->dirty && list_empty(&back->pins) && !thorough) {
 		if (!(back->status & MY_STATUS_IN_TRANS))

@@ -312,10 +312,24 @@ static void add_lock(struct my_scan *s, const char *name)
 	}
 }
 
+/* Behind USE others run in the schema that it has chosen, or do not run. */
+static void note_schema(struct my_scan *s)
+{
+	bool creates = token_is(s, 0, "create") &&
+		       (token_is(s, 1, "database") || token_is(s, 1, "schema"));
+
+	if (s->n_statements == 0 && (token_is(s, 0, "use") || creates))
+		s->found |= SCAN_NO_SCHEMA;
+	else if (s->n_statements == 1 && s->first_creates)
+		s->found &= ~(uint32_t)SCAN_NO_SCHEMA;
+	s->first_creates = creates;
+}
+
 static void end_statement(struct my_scan *s)
 {
 	if (s->n_tokens) {
 		end_by_first_word(s);
+		note_schema(s);
 		if (++s->n_statements > 1)
 			s->exact = EXACT_NONE;
 	}
@@ -742,6 +756,7 @@ void my_scan_init(struct my_scan *s, bool no_backslash)
 	s->n_parameters = 0;
 	s->lock_part = LOCK_NONE;
 	s->locks_len = s->lock_name_len = 0;
+	s->first_creates = false;
 	s->variable = 0;
 	s->last_is_into = s->may_call = s->was_dot = false;
 }

@@ -38,8 +38,9 @@ enum {
 	SCAN_BEGINS = 1u << 23,          /* BEGIN, START TRANSACTION */
 	SCAN_HANDLER_CLOSE = 1u << 24,   /* see `name` */
 	SCAN_STORED_FUNCTION =
-		1u << 25,     /* in a SELECT: it may change what its answer does not tell */
-	SCAN_CALL = 1u << 26, /* CALL, EXECUTE: what they run is not in the text */
+		1u << 25,          /* in a SELECT: it may change what its answer does not tell */
+	SCAN_CALL = 1u << 26,      /* CALL, EXECUTE: what they run is not in the text */
+	SCAN_NO_SCHEMA = 1u << 27, /* USE, CREATE DATABASE: the schema before does not matter */
 };
 
 /* What the whole text is, where it is one of these and nothing more. */
@@ -103,7 +104,8 @@ struct my_scan {
 	/* The statement so far. */
 	unsigned n_tokens; /* those beyond SCAN_TOKENS_MAX are counted, not kept */
 	struct my_scan_token tokens[SCAN_TOKENS_MAX];
-	uint32_t pending; /* what the word before means if it is called */
+	uint32_t pending;   /* what the word before means if it is called */
+	bool first_creates; /* the first statement was CREATE DATABASE */
 	unsigned n_parameters;
 	uint8_t lock_part; /* of a call of GET_LOCK(): see scan.c */
 	size_t lock_name_len;

@@ -162,6 +162,7 @@ struct my_pin {
 enum my_expect_kind {
 	MY_EXPECT_CLIENT,   /* the client's command */
 	MY_EXPECT_OWN,      /* weir's own: an error is the end of the connection */
+	MY_EXPECT_SCHEMA,   /* weir goes to the client's schema, which may be gone */
 	MY_EXPECT_PREPARE,  /* of a client's statement: its number is wanted */
 	MY_EXPECT_WARNINGS, /* weir asks SHOW WARNINGS for the client */
 	MY_EXPECT_TRACK,    /* weir asks what the client's statement has changed */
@@ -193,12 +194,14 @@ struct my_back {
 	struct buf prepare_answer; /* to the client's PREPARE, to be given again to the next one */
 	uint32_t insert_id_owner;  /* whose last_insert_id it has; 0: nobody's */
 	uint64_t insert_id;
-	struct my_error
-		prepare_error; /* weir could not prepare a client's statement; code 0: none */
-	struct buf locks;      /* the answer to which of them are held */
-	bool half_command;     /* of the client's command a part is still to come */
-	size_t forwarding;     /* bytes of a packet still to be passed on */
-	size_t dropping;       /* ... to be swallowed */
+	/* weir could not do what the client's command needs; code 0: none. */
+	struct my_error own_error;
+	struct buf locks;        /* the answer to which of them are held */
+	bool upload_begun;       /* some of the file that the server awaits was passed on */
+	uint8_t upload_sequence; /* of the packet that asked for it */
+	bool half_command;       /* of the client's command a part is still to come */
+	size_t forwarding;       /* bytes of a packet still to be passed on */
+	size_t dropping;         /* ... to be swallowed */
 };
 
 static inline struct my_front *my_front(struct front *front)
@@ -270,8 +273,12 @@ struct my_step my_answer_error(
 struct my_step my_answer_refusal(struct my_pass *p, const struct refusal *refusal);
 struct my_step my_answer_ok(struct my_pass *p);
 
-/* Asks for a server connection, or goes on: 0 if there is one that is as the client wants it. */
-struct my_step my_need_server(struct my_pass *p);
+/* True if there is a server connection that is as the client wants it. False: it is asked for, or
+ * brought to that, or the command was refused: see *ret_step. */
+MUST_USE bool my_have_server(struct my_pass *p, struct my_step *ret_step);
+
+/* The command at hand is refused with that error of the server's. */
+struct my_step my_refuse(struct my_pass *p, const struct my_error *error);
 
 /* The status flags of an answer that weir gives itself. */
 uint16_t my_local_status(const struct my_front *front);
@@ -438,9 +445,10 @@ void my_locks_learn(struct my_back *back);
 
 /* --- sync.c: bringing a server connection to a client's settings --- */
 
-/* Writes what is needed; true if there is nothing that cannot be brought. Leaves it to the answers
- * to fail. False: no memory. */
-bool my_sync(struct my_front *front, struct my_back *back, struct output *to_server);
+/* Writes what is needed. The answers need not be awaited, but for the client's schema: then it is
+ * awaited by itself, and *ret_wait is true. False: no memory. */
+MUST_USE bool my_sync(
+	struct my_front *front, struct my_back *back, struct output *to_server, bool *ret_wait);
 
 /* Puts a server connection back to its beginning: everything but its schema. */
 void my_sync_reset(struct my_back *back, struct output *to_server);

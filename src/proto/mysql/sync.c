@@ -80,18 +80,18 @@ static void write_changes(const struct settings *want, const struct settings *ha
 	}
 }
 
-static void sync_schema(const struct settings *want, struct my_back *back, struct output *to_server)
+/* The client's statement must not follow before it is known that the schema is still there: it
+ * would run in another one. */
+static void sync_schema(const char *schema, struct my_back *back, struct output *to_server)
 {
-	const char *schema = settings_get(want, MY_SCHEMA);
-
-	if (same(schema, settings_get(back->settings, MY_SCHEMA)))
-		return;
 	if (!schema)
 		schema = back->handle->url.dbname;
 	/* No command goes back to none. */
 	if (!schema || !*schema)
 		schema = "information_schema";
-	my_back_own_command(back, MY_COM_INIT_DB, schema, strlen(schema), to_server);
+	my_send_command(to_server, MY_COM_INIT_DB, schema, strlen(schema));
+	my_back_expect(
+		back, (struct my_expectation){.kind = MY_EXPECT_SCHEMA, .shape = SHAPE_SIMPLE});
 }
 
 static void sync_multi(const struct settings *want, struct my_back *back, struct output *to_server)
@@ -123,10 +123,23 @@ static void sync_insert_id(struct my_front *front, struct my_back *back, struct 
 	back->insert_id = front->last_insert_id;
 }
 
-bool my_sync(struct my_front *front, struct my_back *back, struct output *to_server)
+/* The connection is as the client wants it, but for its schema. */
+static bool note_synced(const struct my_front *front, struct my_back *back, const char *schema)
+{
+	const struct settings *list = settings_ref(front->settings);
+	bool ok = my_settings_set(back->pool->worker->settings, &list, MY_SCHEMA, schema);
+
+	if (ok)
+		my_settings_replace(&back->settings, list);
+	settings_unref(list);
+	return ok;
+}
+
+bool my_sync(struct my_front *front, struct my_back *back, struct output *to_server, bool *ret_wait)
 {
 	struct buf sql = {0};
 
+	*ret_wait = false;
 	sync_insert_id(front, back, to_server);
 	if (front->settings == back->settings)
 		return true;
@@ -136,10 +149,14 @@ bool my_sync(struct my_front *front, struct my_back *back, struct output *to_ser
 	if (ok && sql.len > 1)
 		my_back_own_query(back, (const char *)sql.data, to_server);
 	buf_clear(&sql);
-	sync_schema(front->settings, back, to_server);
 	sync_multi(front->settings, back, to_server);
-	my_settings_replace(&back->settings, front->settings);
-	return ok;
+	const char *want = settings_get(front->settings, MY_SCHEMA);
+	const char *have = settings_get(back->settings, MY_SCHEMA);
+	*ret_wait = !same(want, have) && front->command != MY_COM_INIT_DB &&
+		    !(front->found & SCAN_NO_SCHEMA);
+	if (*ret_wait)
+		sync_schema(want, back, to_server);
+	return ok && note_synced(front, back, have);
 }
 
 void my_sync_reset(struct my_back *back, struct output *to_server)
@@ -165,6 +182,6 @@ void my_sync_reset(struct my_back *back, struct output *to_server)
 	prepared_clear(&back->prepared);
 	back->insert_id_owner = 0;
 	back->tainted = false;
-	back->prepare_error.code = 0;
+	back->own_error.code = 0;
 	back->was_in_transaction = false;
 }
