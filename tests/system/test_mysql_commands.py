@@ -300,6 +300,39 @@ def test_local_infile_where_it_is_allowed(start_weir, database_server):
         assert error.value.code in (4166, 3948)
 
 
+@pytest.mark.parametrize("before", ["", "select 1; ", "select 1; select 2; do 3; "])
+def test_a_client_that_owes_a_file_leaves_no_trace(start_weir, database_server, before):
+    weir = start_weir(database_server, pool_size=1, max_overflow=0, local_infile="true")
+    database_server.execute("drop table if exists app.loaded", "create table app.loaded (line varchar(20))")
+    flags = wire.USUAL | wire.LOCAL_FILES | wire.MULTI_STATEMENTS
+    with wire.Client(weir.mysql_port, capabilities=flags) as client:
+        client.query("select 1")
+        (number, *_), = database_server.processes()
+        client.command(wire.QUERY, before + "load data local infile 'weir' into table loaded")
+        for _ in range(before.count(";")):
+            client.result()
+        assert client.receive()[:1] == b"\xfb"
+    with wire.Client(weir.mysql_port, capabilities=flags) as other:
+        assert other.value("select count(*) from loaded") == "0"
+        assert database_server.processes()[0][0] == number
+
+
+def test_part_of_a_file_is_none(start_weir, database_server):
+    """Of a client of the server itself, and of weir's."""
+    weir = start_weir(database_server, pool_size=1, max_overflow=0, local_infile="true")
+    database_server.execute("drop table if exists app.loaded", "create table app.loaded (line varchar(20))")
+    for port in (database_server.port, weir.mysql_port):
+        with wire.Client(port, capabilities=wire.USUAL | wire.LOCAL_FILES) as client:
+            client.command(wire.QUERY, "load data local infile 'weir' into table loaded")
+            assert client.receive()[:1] == b"\xfb"
+            for _ in range(3):
+                client.send(b"line\n" * 1000)
+        with wire.Client(weir.mysql_port) as other:
+            # It waits for the rows of the other, if that is not over yet.
+            other.query("alter table loaded comment 'it is over'")
+            assert other.value("select count(*) from loaded") == "0"
+
+
 def test_a_server_that_lets_a_client_wait_answers_once(via, db):
     started = time.monotonic()
     assert db.value("select sleep(0.3)") == "0"

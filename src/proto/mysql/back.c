@@ -521,6 +521,8 @@ static enum back_verdict one_packet(struct answer *a)
 		if (!is_for_client(a) || !a->front->local_files)
 			return broken(back, "a file that nobody offered was asked for");
 		a->front->uploading = true;
+		back->upload_begun = false;
+		back->upload_sequence = a->h.sequence;
 		consume(a, true);
 		break;
 	case PACKET_BROKEN:

@@ -399,6 +399,7 @@ static bool upload(struct my_pass *p)
 			tell_refused(front, p->to_client);
 		return true;
 	}
+	p->back->upload_begun = true;
 	if (!front->uploading)
 		follow_uploaded(&p->back->follow);
 	my_forward_from(p, 0);

@@ -393,9 +393,12 @@ static bool back_abandon(struct back *base, struct output *to_server)
 
 	if (back->half_command)
 		return false;
-	/* A file that is awaited from the client: an empty one is the end of it. */
+	/* A file that is awaited from the client: an empty one does nothing. A part of one would
+	 * count as the whole. */
 	if (back->follow.state == FOLLOW_UPLOAD) {
-		const uint8_t nothing[] = {0, 0, 0, 2};
+		const uint8_t nothing[] = {0, 0, 0, (uint8_t)(back->upload_sequence + 1)};
+		if (back->upload_begun)
+			return false;
 		output_copy(to_server, nothing, sizeof(nothing));
 		follow_uploaded(&back->follow);
 	}
