@@ -54,6 +54,7 @@ struct config_pool {
 	usec_t transaction_timeout;
 	usec_t idle_in_transaction_timeout;
 	usec_t client_idle_timeout;
+	usec_t client_write_timeout;
 };
 
 struct config_database {

@@ -137,6 +137,9 @@ const struct option_row options[] = {
 	POOL(DURATION, client_idle_timeout, "0", 0, YEAR, true,
 		"a client that says nothing for this long outside a transaction is closed; 0: none",
 		NULL),
+	POOL(DURATION, client_write_timeout, "1min", 0, YEAR, true,
+		"a client that takes nothing of its answer for this long is closed; 0: none",
+		"What it ran is cancelled, and its server connection is free."),
 
 	USER(SECRET, password, "", 0, 0,
 		"plain text, or a SCRAM-SHA-256$..., md5..., *HEX or $A$... secret", NULL),

@@ -6,11 +6,13 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <linux/sockios.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -19,7 +21,9 @@
 struct stream_tail {
 	struct event write_event;
 	struct buf bytes;
-	size_t sent; /* of bytes, from the front */
+	size_t sent;        /* of bytes, from the front */
+	usec_t taken_since; /* when the peer was last seen to have taken something */
+	int n_in_kernel;    /* sent, and not taken, then */
 };
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
@@ -182,6 +186,38 @@ static void free_tail(struct stream *s)
 	s->tail = NULL;
 }
 
+/* What was sent and the peer has not acknowledged yet. */
+static int count_in_kernel(const struct stream *s)
+{
+	int n = 0;
+
+	return ioctl(s->fd, SIOCOUTQ, &n) == 0 ? n : 0;
+}
+
+static void note_taken(struct stream *s)
+{
+	s->tail->n_in_kernel = count_in_kernel(s);
+	s->tail->taken_since = clock_usec();
+}
+
+usec_t stream_stuck_since(const struct stream *s)
+{
+	return s->tail ? s->tail->taken_since : 0;
+}
+
+void stream_look(struct stream *s)
+{
+	if (s->tail && count_in_kernel(s) < s->tail->n_in_kernel)
+		note_taken(s);
+}
+
+void stream_abort(struct stream *s)
+{
+	struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+
+	setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+}
+
 static void on_writable(evutil_socket_t fd, short what, void *arg)
 {
 	struct stream *s = arg;
@@ -197,8 +233,11 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	tail->sent += sent;
-	if (tail->sent < tail->bytes.len)
+	if (tail->sent < tail->bytes.len) {
+		if (sent)
+			note_taken(s);
 		return;
+	}
 	free_tail(s);
 	s->drained(s, s->arg);
 }
@@ -213,6 +252,7 @@ static int keep(struct stream *s, const struct output *o, size_t sent)
 			EV_WRITE | EV_PERSIST, on_writable, s);
 		if (event_add(&s->tail->write_event, NULL) < 0)
 			return -ENOMEM;
+		note_taken(s);
 	}
 	struct stream_tail *tail = s->tail;
 	if (tail->sent > tail->bytes.len / 2) {

@@ -62,6 +62,16 @@ MUST_USE int stream_send(struct stream *s, struct output *o);
 /* Bytes accepted by stream_send() that the kernel has not taken yet. */
 size_t stream_unsent(const struct stream *s);
 
+/* Since when the peer has taken nothing, as far as is known, although bytes are unsent; 0: none
+ * are. stream_look() asks the kernel whether it has taken some of what was sent: one system call
+ * where bytes are unsent, else none. */
+usec_t stream_stuck_since(const struct stream *s);
+void stream_look(struct stream *s);
+
+/* Nothing that was sent and not taken will be delivered: stream_close() breaks the connection off.
+ */
+void stream_abort(struct stream *s);
+
 /* Whether `readable` is wanted. Changing it costs a system call: only for back-pressure. */
 void stream_want_read(struct stream *s, bool wanted);
 

@@ -261,6 +261,10 @@ void pool_abandon(struct pool *pool, struct server *server)
 		server->cancel_pause = CANCEL_PAUSE;
 		if (!server->n_cancels)
 			pool_cancel(pool, server, NULL);
+		/* What it sends until the cancel has arrived would have to be read for nothing, and
+		 * it cannot send much that is not read. */
+		if (server->n_cancels)
+			stream_want_read(&server->stream, false);
 		server->back->answered = false;
 		if (patience < pool->limits.cancel_grace)
 			patience = pool->limits.cancel_grace;
@@ -314,6 +318,7 @@ static void cancel_ended(struct message *message, void *arg)
 		deferred_schedule(&server->freeing, server->pool->owner->host.loop);
 		break;
 	case SERVER_CLEANING:
+		stream_want_read(&server->stream, true);
 		plan_to_insist(server);
 		clean_step(server);
 		break;

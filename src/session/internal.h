@@ -46,7 +46,7 @@ struct session {
 	enum reason doom_reason;
 	/* The account's and database's clocks. */
 	usec_t pool_timeout, query_timeout, cancel_grace, transaction_timeout,
-		idle_in_transaction_timeout, client_idle_timeout;
+		idle_in_transaction_timeout, client_idle_timeout, client_write_timeout;
 	usec_t state_since, request_since, transaction_since; /* 0: none */
 	usec_t connected_wall;
 	struct address peer;

@@ -8,6 +8,11 @@
  * report a hang-up alone, but libevent passes a reset on to those who read or write only.) */
 #define LOOK_EVERY USEC_PER_SEC
 
+/* How often a client that does not take its answer is looked after: so much later than it should
+ * may the end of client_write_timeout be noticed. */
+#define TAKES_LOOKS 128
+#define TAKES_EVERY (5 * USEC_PER_MSEC)
+
 /* Which clock of the session ends when; the reason says which. */
 struct limit {
 	usec_t deadline;
@@ -52,11 +57,31 @@ static struct limit first_limit(const struct session *s)
 		break;
 	case SESSION_WAITING:
 	case SESSION_CONSOLE:
+		break;
 	case SESSION_CLOSING:
 	case SESSION_CLOSED:
-		break;
+		return first;
 	}
+	consider(&first, stream_stuck_since(&s->stream), s->client_write_timeout,
+		REASON_CLIENT_WRITE_TIMEOUT);
 	return first;
+}
+
+/* When to look next whether the client takes something of what it is sent. */
+static usec_t next_look(const struct session *s)
+{
+	usec_t every = s->client_write_timeout / TAKES_LOOKS;
+
+	if (!s->client_write_timeout || !stream_stuck_since(&s->stream))
+		return USEC_NEVER;
+	return clock_usec() + (every > TAKES_EVERY ? every : TAKES_EVERY);
+}
+
+/* It does not read: nothing can be said to it, and what the kernel keeps for it is of no use. */
+static void write_timed_out(struct session *s)
+{
+	stream_abort(&s->stream);
+	session_close(s, REASON_CLIENT_WRITE_TIMEOUT);
 }
 
 void limits_update(struct session *s)
@@ -64,8 +89,10 @@ void limits_update(struct session *s)
 	if (s->state == SESSION_CLOSING || s->state == SESSION_CLOSED)
 		return;
 	usec_t next = first_limit(s).deadline;
+	usec_t look = next_look(s);
+	next = look < next ? look : next;
 	if (!s->stream.reading) {
-		usec_t look = clock_usec() + LOOK_EVERY;
+		look = clock_usec() + LOOK_EVERY;
 		next = look < next ? look : next;
 	}
 	timer_set(&s->timer, next);
@@ -92,6 +119,7 @@ void limits_fired(void *arg)
 		session_close(s, REASON_CLIENT_LEFT);
 		return;
 	}
+	stream_look(&s->stream);
 	struct limit limit = first_limit(s);
 	if (limit.deadline > clock_usec()) {
 		limits_update(s);
@@ -105,6 +133,9 @@ void limits_fired(void *arg)
 	case REASON_TRANSACTION_TIMEOUT:
 	case REASON_IDLE_IN_TRANSACTION_TIMEOUT:
 		relay_take_server(s, &refusal, 0);
+		break;
+	case REASON_CLIENT_WRITE_TIMEOUT:
+		write_timed_out(s);
 		break;
 	default:
 		session_dismiss(s, limit.reason, NULL);

@@ -119,8 +119,12 @@ static bool can_release(const struct session *s)
 
 void relay_settle(struct session *s)
 {
-	if (is_over(s) || s->state == SESSION_CONSOLE)
+	if (is_over(s))
 		return;
+	if (s->state == SESSION_CONSOLE) {
+		limits_update(s);
+		return;
+	}
 	if (s->server) {
 		keep_statistics(s);
 		note_progress(s);

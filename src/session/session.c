@@ -196,6 +196,7 @@ static bool admit_to_console(struct session *s)
 		return false;
 	}
 	seat_leave(s);
+	s->client_write_timeout = s->owner->config->defaults.client_write_timeout;
 	s->front->protocol->front_console(s->front);
 	session_move(s, SESSION_CONSOLE);
 	s->owner->host.uncounted(s->owner->host.arg);
@@ -227,6 +228,7 @@ int session_configure(struct session *s)
 	s->transaction_timeout = limits.transaction_timeout;
 	s->idle_in_transaction_timeout = limits.idle_in_transaction_timeout;
 	s->client_idle_timeout = limits.client_idle_timeout;
+	s->client_write_timeout = limits.client_write_timeout;
 	s->waiter.explain =
 		limits.explain_errors || config_list_has(&config->admin_users, s->front->user);
 	return -1;

@@ -125,10 +125,11 @@ class Postgres(Side):
     codes = {"pool_timeout": "53300", "query_timeout": "57014", "client_idle_timeout": "57P05",
              "transaction_timeout": "25P04", "idle_in_transaction_timeout": "25P03", "client_login_timeout": "08P01",
              "connect_timeout": "08001", "failed": "25P02"}
-    rows = "select repeat('x', 1000) from generate_series(1, {n})"
-
     def sleep(self, seconds):
         return f"select pg_sleep({seconds})"
+
+    def megabytes(self, n):
+        return f"select repeat('x', 1000000) from generate_series(1, {n})"
 
     def running(self, text):
         return [pid for pid, in self.server.query(
@@ -159,17 +160,21 @@ class MySQL(Side):
     codes = {"pool_timeout": "1203", "query_timeout": "3024", "client_idle_timeout": "4031",
              "transaction_timeout": "1213", "idle_in_transaction_timeout": "1213", "client_login_timeout": "1159",
              "connect_timeout": "1429"}
-    rows = "select repeat('x', 1000) from thousand a, thousand b limit {n}"
-
     def __init__(self, server):
         super().__init__(server)
         self.name = server.family
         self.table("one_row")
-        server.execute("insert into app.one_row values (1)")
+        self.table("thousand")
+        server.execute("insert into app.one_row values (1)",
+                       "insert into app.thousand (n) with recursive s as (select 1 as n union all select n + 1 from s"
+                       " where n < 1000) select n from s")
 
     # A SELECT SLEEP() without a table is not an error to MySQL when it is killed.
     def sleep(self, seconds):
         return f"select sleep({seconds}) from one_row"
+
+    def megabytes(self, n):
+        return f"select repeat('x', 1000000) from thousand limit {n}"
 
     def running(self, text):
         return [row[0] for row in self.server.processes() if row[3] and text in row[3]]
