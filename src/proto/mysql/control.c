@@ -1,7 +1,6 @@
-/* Control work through libmariadb. Runs on dialler threads, but for the names of collations. */
+/* What libmariadb does for weir: a plugin, and the names of collations; and the probe. */
 #include "proto/mysql/control.h"
 
-#include <errmsg.h>
 #include <errno.h>
 #include <mysql.h>
 #include <mysql/plugin_auth.h>
@@ -13,8 +12,6 @@
 #include "auth/caching_sha2.h"
 #include "proto/mysql/dial.h"
 #include "proto/mysql/handshake.h"
-#include "util/log.h"
-#include "util/text.h"
 
 void mysql_control_init(void)
 {
@@ -29,133 +26,6 @@ const char *mysql_collation(unsigned id, const char **ret_charset)
 		return NULL;
 	*ret_charset = info->csname;
 	return info->name;
-}
-
-/* --- connections --- */
-
-struct account {
-	const char *address, *user, *password;
-	unsigned port; /* 0: `address` is a socket's path */
-	usec_t timeout;
-	const struct url *url;   /* for a certificate of weir's own */
-	const char *fingerprint; /* of the certificate that the server has to show; "": no TLS */
-};
-
-/* The server has proved itself to the connection that is to be cancelled; this one goes to the same
- * address, where no name can be compared: it has to show the same certificate. */
-static void use_tls(MYSQL *mysql, const struct account *account)
-{
-	my_bool enforce = account->fingerprint[0] != 0, by_name = 0;
-
-	mysql_options(mysql, MYSQL_OPT_SSL_VERIFY_SERVER_CERT, &by_name);
-	mysql_options(mysql, MYSQL_OPT_SSL_ENFORCE, &enforce);
-	if (!enforce)
-		return;
-	const char *cert = url_param(account->url, "ssl_cert");
-	const char *key = url_param(account->url, "ssl_key");
-	mysql_ssl_set(mysql, key ? key : cert, cert, NULL, NULL, NULL);
-	mysql_options(mysql, MARIADB_OPT_TLS_PEER_FP, account->fingerprint);
-}
-
-static MYSQL *connect_as(const struct account *account)
-{
-	unsigned seconds = (unsigned)((account->timeout + USEC_PER_SEC - 1) / USEC_PER_SEC);
-	unsigned off = 0;
-	MYSQL *mysql = mysql_init(NULL);
-
-	if (!mysql)
-		return NULL;
-	mysql_options(mysql, MYSQL_OPT_CONNECT_TIMEOUT, &seconds);
-	mysql_options(mysql, MYSQL_OPT_READ_TIMEOUT, &seconds);
-	mysql_options(mysql, MYSQL_OPT_WRITE_TIMEOUT, &seconds);
-	mysql_options(mysql, MYSQL_OPT_LOCAL_INFILE, &off);
-	mysql_options4(mysql, MYSQL_OPT_CONNECT_ATTR_ADD, "program_name", "weir");
-	use_tls(mysql, account);
-	const char *host = account->port ? account->address : "localhost";
-	const char *socket = account->port ? NULL : account->address;
-	if (!mysql_real_connect(mysql, host, account->user, account->password, NULL, account->port,
-		    socket, 0)) {
-		log_debug("event=control_failed detail=\"%.200s\"", mysql_error(mysql));
-		mysql_close(mysql);
-		return NULL;
-	}
-	return mysql;
-}
-
-/* --- cancelling --- */
-
-struct cancel {
-	char address[128];
-	unsigned port;
-	char *user, *password;
-	usec_t timeout;
-	uint32_t connection_id;
-	struct url url;
-	char fingerprint[TLS_FINGERPRINT];
-};
-
-void mysql_cancel_free(void *arg)
-{
-	struct cancel *cancel = arg;
-
-	if (!cancel)
-		return;
-	if (cancel->password)
-		explicit_bzero(cancel->password, strlen(cancel->password));
-	free(cancel->password);
-	free(cancel->user);
-	url_clear(&cancel->url);
-	free(cancel);
-}
-
-void *mysql_cancel_new(const struct mysql_handle *handle)
-{
-	struct cancel *cancel = calloc(1, sizeof(*cancel));
-
-	if (!cancel)
-		return NULL;
-	text_copy(cancel->address, sizeof(cancel->address), handle->address);
-	cancel->port = handle->port;
-	cancel->timeout = handle->connect_timeout;
-	cancel->connection_id = handle->connection_id;
-	text_copy(cancel->fingerprint, sizeof(cancel->fingerprint), handle->fingerprint);
-	cancel->user = strdup(handle->user);
-	cancel->password = strdup(handle->password);
-	if (!cancel->user || !cancel->password || url_copy(&handle->url, &cancel->url) < 0) {
-		mysql_cancel_free(cancel);
-		return NULL;
-	}
-	return cancel;
-}
-
-enum cancel_outcome mysql_cancel(void *arg)
-{
-	const struct cancel *cancel = arg;
-	struct account account = {.address = cancel->address,
-		.user = cancel->user,
-		.password = cancel->password,
-		.port = cancel->port,
-		.timeout = cancel->timeout,
-		.url = &cancel->url,
-		.fingerprint = cancel->fingerprint};
-	char sql[40], text[256];
-	MYSQL *mysql = connect_as(&account);
-
-	if (!mysql) {
-		log_warning("event=cancel_failed detail=\"no connection for KILL QUERY\"");
-		return CANCEL_OVER;
-	}
-	snprintf(sql, sizeof(sql), "KILL QUERY %u", cancel->connection_id);
-	enum cancel_outcome outcome = CANCEL_OVER;
-	if (mysql_query(mysql, sql) != 0) {
-		/* Sent, and not answered. */
-		if (mysql_errno(mysql) == CR_SERVER_LOST)
-			outcome = CANCEL_STRAY;
-		log_debug("event=cancel_failed detail=\"%s\"",
-			log_escape(mysql_error(mysql), text, sizeof(text)));
-	}
-	mysql_close(mysql);
-	return outcome;
 }
 
 /* --- probing --- */

@@ -18,14 +18,6 @@ struct mysql_handle;
 /* Once, before there are threads. */
 void mysql_control_init(void);
 
-/* What mysql_cancel() needs, independent of the handle from then on. NULL: no memory. */
-void *mysql_cancel_new(const struct mysql_handle *handle);
-void mysql_cancel_free(void *cancel);
-
-/* KILL QUERY, by a connection of its own as the same user. Blocks until the server has carried it
- * out or refused, or the time is over: see proto.h. */
-enum cancel_outcome mysql_cancel(void *cancel);
-
 /* struct protocol's probe(). The greeting: version NUL, collation (1 byte), status (2 bytes). */
 MUST_USE int mysql_probe(
 	const struct dial_target *target, struct buf *ret_greeting, struct refusal *ret_refusal);

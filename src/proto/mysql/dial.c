@@ -2,11 +2,8 @@
 #include "proto/mysql/dial.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,17 +12,13 @@
 #include <unistd.h>
 
 #include "auth/secret.h"
-#include "net/keepalive.h"
 #include "proto/mysql/dial_params.h"
 #include "proto/mysql/handshake.h"
+#include "proto/mysql/link.h"
 #include "proto/mysql/state.h"
-#include "tls/client.h"
 #include "util/text.h"
 
 #define DEFAULT_PORT 3306
-
-/* A server's packet during a login, or the answer to a SET. */
-#define PACKET_MAX 65536
 
 /* One address of one host. */
 struct place {
@@ -40,15 +33,6 @@ struct dialling {
 	struct handshake *greeting; /* what was learnt, if no more than that is wanted; else NULL */
 	struct buf trouble;         /* what became of each attempt so far */
 	bool final;
-};
-
-/* A connection under way. */
-struct link {
-	int fd;
-	void *tls; /* SSL *; NULL: plain, or not yet */
-	usec_t deadline;
-	struct buf packet; /* the payload read last */
-	uint8_t sequence;
 };
 
 /* --- what went wrong, in words --- */
@@ -84,217 +68,9 @@ static bool is_final(uint16_t code)
 	return false;
 }
 
-/* --- bytes, with a deadline --- */
-
-/* 0, 1 when the time is over, or -errno. */
-static int wait_for(const struct link *l, short events)
-{
-	struct pollfd pfd = {.fd = l->fd, .events = events};
-
-	for (;;) {
-		usec_t left = l->deadline - clock_usec();
-		if (left <= 0)
-			return 1;
-		if (left > 60 * USEC_PER_SEC)
-			left = 60 * USEC_PER_SEC;
-		int n = poll(&pfd, 1, (int)((left + USEC_PER_MSEC - 1) / USEC_PER_MSEC));
-		if (n > 0)
-			return 0;
-		if (n < 0 && errno != EINTR)
-			return -errno;
-	}
-}
-
-/* Waits for what TLS is short of; as wait_for(). */
-static int wait_for_tls(const struct link *l, enum tls_outcome outcome)
-{
-	switch (outcome) {
-	case TLS_WANTS_READ:
-		return wait_for(l, POLLIN);
-	case TLS_WANTS_WRITE:
-		return wait_for(l, POLLOUT);
-	case TLS_ENDED:
-		return -ECONNRESET;
-	case TLS_FAILED:
-	case TLS_DONE:
-		break;
-	}
-	return -EPROTO;
-}
-
-/* Sends some of it, or waits until that can be done (*ret_len is 0 then); as wait_for(). */
-static int write_some(struct link *l, const uint8_t *data, size_t len, size_t *ret_len)
-{
-	*ret_len = 0;
-	if (l->tls) {
-		enum tls_outcome outcome = tls_write(l->tls, data, len, ret_len);
-		return outcome == TLS_DONE ? 0 : wait_for_tls(l, outcome);
-	}
-	ssize_t n = send(l->fd, data, len, MSG_NOSIGNAL);
-	if (n < 0)
-		return errno == EAGAIN || errno == EINTR ? wait_for(l, POLLOUT) : -errno;
-	*ret_len = (size_t)n;
-	return 0;
-}
-
-static int read_some(struct link *l, uint8_t *data, size_t len, size_t *ret_len)
-{
-	*ret_len = 0;
-	if (l->tls) {
-		enum tls_outcome outcome = tls_read(l->tls, data, len, ret_len);
-		return outcome == TLS_DONE ? 0 : wait_for_tls(l, outcome);
-	}
-	ssize_t n = recv(l->fd, data, len, 0);
-	if (n < 0)
-		return errno == EAGAIN || errno == EINTR ? wait_for(l, POLLIN) : -errno;
-	*ret_len = (size_t)n;
-	return n ? 0 : -ECONNRESET;
-}
-
-static int write_all(struct link *l, const uint8_t *data, size_t len)
-{
-	size_t n;
-	int r = 0;
-
-	for (; r == 0 && len; data += n, len -= n)
-		r = write_some(l, data, len, &n);
-	return r;
-}
-
-static int read_all(struct link *l, uint8_t *data, size_t len)
-{
-	size_t n;
-	int r = 0;
-
-	for (; r == 0 && len; data += n, len -= n)
-		r = read_some(l, data, len, &n);
-	return r;
-}
-
-/* Reads one packet, and not a byte more. */
-static int read_packet(struct link *l)
-{
-	uint8_t header[MY_HEADER];
-	struct input in = {.data = header, .len = sizeof(header)};
-	struct my_header h;
-
-	int r = read_all(l, header, sizeof(header));
-	if (r != 0)
-		return r;
-	CHECK(my_header_read(&in, &h));
-	if (h.len > PACKET_MAX)
-		return -EPROTO;
-	l->packet.len = 0;
-	l->sequence = h.sequence;
-	uint8_t *at = buf_reserve(&l->packet, h.len + 1);
-	if (!at)
-		return -ENOMEM;
-	r = read_all(l, at, h.len);
-	if (r == 0)
-		l->packet.len = h.len;
-	return r;
-}
-
-/* --- connecting --- */
-
-/* No delay; and a server that vanishes without a word is noticed. */
-static void set_options(int fd)
-{
-	int on = 1;
-
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	keepalive_enable(fd);
-	keepalive_limit_silence(fd);
-}
-
-/* 0 with l->fd, 1 when the time is over, or -errno. */
-static int connect_to(struct link *l, const struct sockaddr *address, socklen_t len)
-{
-	int error = 0;
-	socklen_t size = sizeof(error);
-
-	l->fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (l->fd < 0)
-		return -errno;
-	if (address->sa_family != AF_UNIX)
-		set_options(l->fd);
-	if (connect(l->fd, address, len) == 0)
-		return 0;
-	if (errno != EINPROGRESS)
-		return -errno;
-	int r = wait_for(l, POLLOUT);
-	if (r == 0 && getsockopt(l->fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0)
-		return -errno;
-	return r == 0 ? -error : r;
-}
-
 /* --- logging in --- */
 
-/* 0, 2 with weir's own words in h->error, or as wait_for(). */
-static int start_tls(
-	const struct url *url, const struct place *place, struct link *l, struct handshake *h)
-{
-	struct tls_client client;
-	struct buf problem = {0};
-
-	/* What listens at a socket is on this machine. */
-	mysql_tls_client(url, place->port ? place->host : "localhost", &client);
-	l->tls = tls_client_new(&client, l->fd, &problem);
-	enum tls_outcome outcome = l->tls ? TLS_WANTS_WRITE : TLS_FAILED;
-	int r = 0;
-	while (r == 0 && outcome != TLS_DONE && outcome != TLS_FAILED) {
-		outcome = tls_handshake(l->tls, &problem);
-		if (outcome == TLS_WANTS_READ || outcome == TLS_WANTS_WRITE)
-			r = wait_for_tls(l, outcome);
-	}
-	if (outcome == TLS_FAILED) {
-		buf_u8(&problem, 0);
-		text_copy(h->error.text, sizeof(h->error.text),
-			problem.failed ? "TLS failed" : (const char *)problem.data);
-		r = 2;
-	}
-	buf_clear(&problem);
-	return r;
-}
-
-static int send_reply(struct link *l, struct buf *reply)
-{
-	int r = reply->failed ? -ENOMEM : write_all(l, reply->data, reply->len);
-
-	/* There may be a password in it. */
-	buf_wipe(reply);
-	return r;
-}
-
-/* 0, 2 with the server's or weir's words in h->error, or as wait_for(). */
-static int shake_hands(
-	const struct url *url, const struct place *place, struct link *l, struct handshake *h)
-{
-	enum handshake_outcome outcome = HANDSHAKE_MORE;
-	int r = 0;
-
-	while (r == 0 && (outcome == HANDSHAKE_MORE || outcome == HANDSHAKE_TLS)) {
-		struct buf reply = {0};
-		if (outcome == HANDSHAKE_TLS) {
-			r = start_tls(url, place, l, h);
-			if (r == 0)
-				outcome = handshake_encrypted(h, &reply);
-		} else {
-			r = read_packet(l);
-			if (r == 0)
-				outcome = handshake_step(
-					h, l->packet.data, l->packet.len, l->sequence, &reply);
-		}
-		if (r == 0)
-			r = send_reply(l, &reply);
-		buf_wipe(&reply);
-	}
-	if (r == 0 && outcome != HANDSHAKE_DONE)
-		r = 2;
-	return r;
-}
-
-/* Both statements in one go; 0, 2 with the server's error, or as read_packet(). */
+/* Both statements in one go; 0, 2 with the server's error, or as link_read_packet(). */
 static int arm(struct link *l, struct handshake *h)
 {
 	static const char *const statements[] = {MYSQL_ARM_SQL, MYSQL_NAMES_SQL};
@@ -307,10 +83,10 @@ static int arm(struct link *l, struct handshake *h)
 		buf_text(&b, statements[i]);
 		my_end(&b, offset);
 	}
-	int r = b.failed ? -ENOMEM : write_all(l, b.data, b.len);
+	int r = b.failed ? -ENOMEM : link_write(l, b.data, b.len);
 	buf_clear(&b);
 	for (size_t i = 0; r == 0 && i < ARRAY_LEN(statements); i++) {
-		r = read_packet(l);
+		r = link_read_packet(l);
 		if (r == 0 && my_error_read(l->packet.data, l->packet.len, &h->error))
 			r = 2;
 		else if (r == 0 && !my_ok_read(l->packet.data, l->packet.len, true, &ok))
@@ -367,7 +143,11 @@ static void explain(struct dialling *d, const struct place *place, int r, const 
 static int log_in(const struct dialling *d, const struct place *place, struct link *l,
 	struct handshake *h, struct dialled *ret_dialled)
 {
-	int r = shake_hands(d->target->url, place, l, h);
+	struct tls_client client;
+
+	/* What listens at a socket is on this machine. */
+	mysql_tls_client(d->target->url, place->port ? place->host : "localhost", &client);
+	int r = link_shake_hands(l, &client, NULL, h);
 
 	if (r == 0)
 		r = arm(l, h);
@@ -378,7 +158,7 @@ static int log_in(const struct dialling *d, const struct place *place, struct li
 static int look(struct link *l, struct handshake *h)
 {
 	struct buf reply = {0};
-	int r = read_packet(l);
+	int r = link_read_packet(l);
 
 	if (r == 0 && handshake_step(h, l->packet.data, l->packet.len, l->sequence, &reply) ==
 			      HANDSHAKE_REFUSED)
@@ -412,15 +192,14 @@ static int try_place(struct dialling *d, const struct place *place, const struct
 	struct link l = {
 		.fd = -1, .deadline = clock_deadline(clock_usec(), d->target->connect_timeout)};
 
-	int r = connect_to(&l, address, len);
+	int r = link_connect(&l, address, len);
 	if (r == 0)
 		r = d->greeting ? look(&l, &h) : log_in(d, place, &l, &h, ret_dialled);
-	buf_wipe(&l.packet);
-	if (r == 0 && !d->greeting)
+	if (r == 0 && !d->greeting) {
+		buf_wipe(&l.packet);
 		return 0;
-	tls_free(l.tls);
-	if (l.fd >= 0)
-		close(l.fd);
+	}
+	link_close(&l);
 	if (r == 0)
 		*d->greeting = h;
 	if (r == 0 || r == -ENOMEM)
@@ -561,7 +340,7 @@ void mysql_dialled_free(struct dialled *dialled)
 
 	if (!handle)
 		return;
-	int ignored = write_all(&l, quit, sizeof(quit));
+	int ignored = link_write(&l, quit, sizeof(quit));
 	(void)ignored;
 	mysql_handle_free(handle);
 	close(dialled->fd);

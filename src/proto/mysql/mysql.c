@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/mysql/cancel.h"
 #include "proto/mysql/control.h"
 #include "proto/mysql/state.h"
 #include "util/random.h"
