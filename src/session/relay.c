@@ -414,6 +414,9 @@ void relay_pump_kept(struct session *s)
 /* The client wants answers that weir holds back for it, or its next message can go now. */
 static void go_on(struct session *s)
 {
+	/* The clock of what has ended is not that of what begins now. */
+	if (s->server)
+		note_progress(s);
 	if (s->blocked && !is_over(s) && s->state != SESSION_WAITING)
 		relay_pump_kept(s);
 	else

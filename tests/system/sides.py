@@ -105,6 +105,9 @@ class Side:
     def __init__(self, server):
         self.server = server
 
+    def port_of(self, weir):
+        return weir.port
+
     def client(self, weir, **login):
         return self.client_class(weir, **login)
 
@@ -168,6 +171,9 @@ class MySQL(Side):
         server.execute("insert into app.one_row values (1)",
                        "insert into app.thousand (n) with recursive s as (select 1 as n union all select n + 1 from s"
                        " where n < 1000) select n from s")
+
+    def port_of(self, weir):
+        return weir.mysql_port
 
     # A SELECT SLEEP() without a table is not an error to MySQL when it is killed.
     def sleep(self, seconds):

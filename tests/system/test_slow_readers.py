@@ -1,14 +1,18 @@
 """Clients that do not take their answers: what they hold, and for how long."""
 
+import pathlib
 import threading
 import time
 
 import pytest
-from conftest import wait_for
+from conftest import WEIR_BIN, wait_for
+
+from wire import Client, query
 
 TIMEOUT = 0.4
 # The kernel's buffers fill before anything is stuck, and the machine runs other tests meanwhile.
-LATE = 1.0
+LATE = 2.5
+SANITIZED = b"__asan_init" in pathlib.Path(WEIR_BIN).read_bytes()
 
 
 def start(start_weir, side, **options):
@@ -101,26 +105,25 @@ def test_per_user_and_none_at_all(start_weir, side):
 
 
 def test_many_that_do_not_read_cost_little_memory(start_weir, side):
-    weir = start(start_weir, side, pool_size=20, client_write_timeout="3s",
+    weir = start(start_weir, side, pool_size=10, client_write_timeout="3s",
                  cancel_grace="20s")
-    clients = [side.client(weir) for _ in range(20)]
+    clients = [side.client(weir) for _ in range(10)]
     for client in clients:
         client.run("select 1")
     before = memory(weir)
     for client in clients:
-        client.start(side.megabytes(100))
+        client.start(side.megabytes(40))
     most = 0
     while "reason=client_write_timeout" not in weir.log():
         most = max(most, memory(weir))
         time.sleep(0.02)
-    # Each has at most 256 kB unsent, and what was received last.
-    assert most - before < 20 * 512, (before, most)
-    closed(weir, 20)
-    wait_for(lambda: weir.pool()["sv_idle"] == 20, "all connections to be free")
+    # Each has at most 256 kB unsent, and what was received last; sanitizers keep what was freed for a while.
+    assert most - before < 10 * (8000 if SANITIZED else 512), (before, most)
+    closed(weir, 10)
+    wait_for(lambda: weir.pool()["sv_idle"] == 10, "all connections to be free")
 
 
 def test_a_console_client_that_does_not_read(start_weir, postgres):
-    from wire import Client, query
     weir = start_weir(postgres, weir="", ini=None)
     weir.reload(weir.ini_path.read_text().replace("[database app]", "[defaults]\nclient_write_timeout = 400ms\n[database app]"))
     client = Client(weir.port).login(database="weir")
