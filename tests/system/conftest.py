@@ -34,6 +34,7 @@ def pytest_collection_modifyitems(items):
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 WEIR_BIN = os.environ.get("WEIR_BIN", str(ROOT / "build" / "weir"))
+SANITIZED = b"__asan_init" in pathlib.Path(WEIR_BIN).read_bytes()
 PG_BIN = pathlib.Path("/usr/lib/postgresql/15/bin")
 
 

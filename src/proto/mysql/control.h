@@ -1,6 +1,6 @@
 /*
- * What libmariadb does for weir, on threads that may block: asking a server what it is, KILL QUERY,
- * the ed25519 proof, and the names of collations. The only file that sees libmariadb.
+ * What libmariadb does for weir, on threads that may block: asking a server what it is, the
+ * ed25519 proof, and the names of collations. The only file that sees libmariadb.
  */
 #pragma once
 
