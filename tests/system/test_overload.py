@@ -7,6 +7,9 @@ import pathlib
 import re
 import resource
 import socket
+import subprocess
+import sys
+import threading
 import time
 
 import mysql_wire
@@ -125,3 +128,80 @@ def test_without_any_descriptor_left_nobody_is_left_hanging(start_limited, postg
     assert 1 <= weir.log().count("event=no_descriptors") < 20
     resource.prlimit(weir.process.pid, resource.RLIMIT_NOFILE, (hard, hard))
     assert Client(weir.port).login().query("select 1") == [[b"1"]]
+
+
+# --- login storms ---
+
+STORM = """
+import asyncio, sys, time
+url, n = sys.argv[1], int(sys.argv[2])
+
+async def connect_postgresql():
+    import asyncpg
+    db = await asyncpg.connect(url, timeout=60)
+    await db.fetch("select 1")
+    return db
+
+async def connect_mysql():
+    import asyncmy
+    from urllib.parse import urlsplit
+    u = urlsplit(url)
+    db = await asyncmy.connect(host=u.hostname, port=u.port, user=u.username, password=u.password, db=u.path[1:],
+                               connect_timeout=60)
+    async with db.cursor() as cursor:
+        await cursor.execute("select 1")
+    return db
+
+async def main():
+    connect = connect_mysql if url.startswith("mysql") else connect_postgresql
+    clients = await asyncio.gather(*(connect() for _ in range(n)), return_exceptions=True)
+    print(sum(not isinstance(client, Exception) for client in clients))
+    print(*{repr(client) for client in clients if isinstance(client, Exception)}, sep="\\n", file=sys.stderr)
+
+asyncio.run(main())
+"""
+
+
+class Load:
+    """Transactions one after the other, and how long each took."""
+
+    def __init__(self, run):
+        self.run, self.times, self.over = run, [], threading.Event()
+
+    def __enter__(self):
+        self.thread = threading.Thread(target=self.work)
+        self.thread.start()
+        return self
+
+    def work(self):
+        while not self.over.is_set():
+            before = time.monotonic()
+            self.run("select 1")
+            self.times.append(time.monotonic() - before)
+
+    def __exit__(self, *args):
+        self.over.set()
+        self.thread.join()
+
+    def quantile(self, q):
+        return sorted(self.times)[int(q * (len(self.times) - 1))]
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("protocol", ["postgresql", "mysql"])
+def test_a_thousand_logins_at_once_starve_nobody(start_weir, postgres, mariadb, protocol):
+    server = postgres if protocol == "postgresql" else mariadb
+    weir = start_weir(server, pool_size=3, max_overflow=2)
+    if protocol == "postgresql":
+        client, url = Client(weir.port).login(), f"postgresql://app:secret@127.0.0.1:{weir.port}/app"
+    else:
+        client, url = mysql_wire.Client(weir.mysql_port), f"mysql://app:secret@127.0.0.1:{weir.mysql_port}/app"
+    with Load(client.query) as load:
+        wait_for(lambda: len(load.times) > 200, "the load to run")
+        storm = subprocess.run([sys.executable, "-c", STORM, url, "1000"], capture_output=True, text=True, timeout=120)
+    assert storm.stdout.split() == ["1000"], storm.stderr
+    assert client.query("select 1")
+    # What the client sees is mostly the storm's own use of the processors.
+    assert load.quantile(0.99) < 0.5 and max(load.times) < 3, (load.quantile(0.99), max(load.times))
+    assert weir.log().count("event=opened") <= 5
+    assert "event=turned_away" not in weir.log()
