@@ -24,7 +24,10 @@
 #define ERROR_UNKNOWN_COMMAND 1047
 #define ERROR_OUT_OF_ORDER    1156
 #define ERROR_DENIED          1227
-#define NO_MULTI_STATEMENTS   1 /* COM_SET_OPTION's argument */
+/* Lines per second about clients that are out of step. */
+#define OVERLAP_LOG_BURST 5
+
+#define NO_MULTI_STATEMENTS 1 /* COM_SET_OPTION's argument */
 
 static size_t least(size_t a, size_t b)
 {
@@ -594,18 +597,23 @@ static struct my_step overlap(struct my_pass *p, uint8_t command)
 	struct my_front *front = p->front;
 	struct statement_text last = {0}, next = my_waiting_statement(front, *p->in);
 	char last_text[100], next_text[100], quoted[128], next_quoted[128];
+	char left_out[LOG_LEFT_OUT_SIZE];
+	unsigned n_dropped;
 
+	front->base.reason = REASON_PROTOCOL_VIOLATION;
+	front->phase = MY_PHASE_ENDED;
+	if (!log_limit_allows(&front->worker->overlap_log, OVERLAP_LOG_BURST, &n_dropped))
+		return MY_STEP_STOP(FRONT_CLOSE);
 	if (p->back)
 		last = my_last_statement(front, p->back);
 	text_shorten(last_text, sizeof(last_text), last.text, last.len, last.goes_on);
 	text_shorten(next_text, sizeof(next_text), next.text, next.len, next.goes_on);
 	log_warning("client=%u event=overlap command=%u next=%u last_text=\"%s\" text=\"%s\" "
-		    "detail=\"a new command before the answer to the last one: closed\"",
+		    "detail=\"a new command before the answer to the last one: closed\"%s",
 		front->base.key.id, front->command, command,
 		log_escape(last_text, quoted, sizeof(quoted)),
-		log_escape(next_text, next_quoted, sizeof(next_quoted)));
-	front->base.reason = REASON_PROTOCOL_VIOLATION;
-	front->phase = MY_PHASE_ENDED;
+		log_escape(next_text, next_quoted, sizeof(next_quoted)),
+		log_left_out(n_dropped, left_out));
 	return MY_STEP_STOP(FRONT_CLOSE);
 }
 

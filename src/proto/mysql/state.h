@@ -19,6 +19,7 @@
 #include "proto/statements.h"
 #include "util/bytes.h"
 #include "util/list.h"
+#include "util/log.h"
 #include "util/map.h"
 
 /* Flavours: capabilities that change what a statement means. */
@@ -53,6 +54,7 @@ struct proto_worker {
 	struct my_scan scan;            /* of the statement at hand */
 	const struct my_front *scanned; /* whose statement that is, while it waits for a server */
 	uint64_t n_pools;               /* made so far */
+	struct log_limit overlap_log;
 };
 
 /* What is known of the servers of one pool. */
