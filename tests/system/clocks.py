@@ -21,6 +21,13 @@ def msec(seconds):
     return f"{seconds * 1000:.0f}ms"
 
 
+def duration(earliest, latest, end):
+    """Of what ended at `end` and began somewhere between the two: where any moment would do, it was exact."""
+    if end - latest >= T:
+        return end - latest
+    return min(T, end - earliest)
+
+
 class Silent:
     """A server that accepts and says nothing."""
 
@@ -45,9 +52,7 @@ class Silent:
         with accepted, contextlib.suppress(ConnectionResetError):
             while accepted.recv(65536):
                 pass
-        end = time.monotonic()
-        # It began somewhere between the two: where both would do it was exact.
-        return T if end - begin < T < end - asked else end - begin if end - begin >= T else end - asked
+        return duration(asked, begin, time.monotonic())
 
     def close(self):
         self.listener.close()
@@ -105,22 +110,19 @@ class Measure:
                 self.side.go_on()
 
     def until_free(self, database, from_answer):
-        """How long a transaction that says nothing keeps the only connection from another client."""
+        """How long a transaction that says nothing keeps the only connection from another client. Its clock begins when
+        weir sees the first statement, or the last answer, which is when the client does or a moment before."""
         with self.clients(database, 2) as (client, other):
             client.run("select 1")
-            begin = time.monotonic()
+            begun = time.monotonic()
             client.run("begin")
-            if from_answer:
-                begin = time.monotonic()
-            if self.side.name != "postgresql":
-                # BEGIN alone holds nothing there.
-                begin_again = time.monotonic()
-                client.run("select 1")
-                begin = time.monotonic() if from_answer else min(begin, begin_again)
+            asked = time.monotonic()
+            client.run("select 1")
+            answered = time.monotonic()
             assert other.value("select 2") == "2"
-            took = time.monotonic() - begin
+            end = time.monotonic()
             assert client.fails("select 3") == self.side.codes[database]
-            return took
+            return duration(asked, answered, end) if from_answer else duration(begun, answered, end)
 
     def transaction_timeout(self):
         return self.until_free("transaction_timeout", False)
@@ -130,12 +132,13 @@ class Measure:
 
     def client_idle_timeout(self):
         client = self.side.client(self.weir, database="client_idle_timeout")
+        asked = time.monotonic()
         client.run("select 1")
-        begin = time.monotonic()
+        answered = time.monotonic()
         code = client.farewell()
-        took = time.monotonic() - begin
+        end = time.monotonic()
         assert code == self.side.codes["client_idle_timeout"]
-        return took
+        return duration(asked, answered, end)
 
     def pool_timeout(self):
         with self.clients("pool_timeout", 2) as (holder, client):
