@@ -22,7 +22,7 @@ def measure(start_weir, side):
 def test_they_are_exact(measure, side):
     """Within 10 ms, and never early. A machine that runs other tests meanwhile may be late with anything, so that the
     best of some tries counts; but none is later than half a second."""
-    found = {clock: clocks.lateness(measure, clock, 8, clocks.EXACT) for clock in clocks.CLOCKS}
+    found = {clock: clocks.lateness(measure, clock, 25, clocks.EXACT) for clock in clocks.CLOCKS}
     for clock, late in found.items():
         assert min(late) >= -0.001, (clock, late)
         assert max(late) < clocks.LATE, (clock, late)
