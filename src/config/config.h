@@ -48,6 +48,7 @@ struct config_pool {
 	bool explain_errors;
 	bool local_infile;
 	int prepared_statements; /* greatest number kept on one server connection */
+	size_t client_memory;    /* bytes */
 	usec_t connect_timeout;
 	usec_t query_timeout;
 	usec_t cancel_grace;

@@ -120,6 +120,11 @@ const struct option_row options[] = {
 		NULL),
 	POOL(INT, prepared_statements, "200", 1, 10000, false,
 		"greatest number of prepared statements kept on one server connection", NULL),
+	POOL(SIZE, client_memory, "16MB", 65536, 1ll << 30, false,
+		"what the prepared statements and settings of one client may take",
+		"Texts that clients have in common count for each of them. One statement more is "
+		"refused (SQLSTATE 53200; MySQL: 1041); a setting more keeps its server "
+		"connection with its client, as SHOW PINS tells."),
 	POOL(DURATION, connect_timeout, "5s", 100 * USEC_PER_MSEC, DAY, false,
 		"longest time to open a server connection, at each of the server's addresses",
 		"A server that is down is tried again and again; clients wait for it for up to "
@@ -203,6 +208,40 @@ static void print_duration(long long usec, struct buf *b)
 			return;
 		}
 	}
+}
+
+/* --- sizes --- */
+
+static const struct {
+	const char *unit;
+	long long bytes;
+} size_units[] = {{"GB", 1ll << 30}, {"MB", 1ll << 20}, {"kB", 1ll << 10}, {"", 1}};
+
+static bool parse_size(const char *text, long long *ret_bytes)
+{
+	char *end;
+
+	errno = 0;
+	long long number = strtoll(text, &end, 10);
+	if (errno || end == text || number < 0)
+		return false;
+	for (size_t i = 0; i < ARRAY_LEN(size_units); i++) {
+		if (strcmp(end, size_units[i].unit) == 0 &&
+			number <= LLONG_MAX / size_units[i].bytes) {
+			*ret_bytes = number * size_units[i].bytes;
+			return true;
+		}
+	}
+	return false;
+}
+
+static void print_size(long long bytes, struct buf *b)
+{
+	size_t i = 0;
+
+	while (bytes % size_units[i].bytes)
+		i++;
+	buf_printf(b, "%lld%s", bytes / size_units[i].bytes, size_units[i].unit);
 }
 
 /* --- words --- */
@@ -304,6 +343,9 @@ static bool read_number(const struct option_row *row, const char *text, long lon
 	case OPTION_DURATION:
 		return parse_duration(text, ret_value) && *ret_value >= row->min &&
 		       *ret_value <= row->max;
+	case OPTION_SIZE:
+		return parse_size(text, ret_value) && *ret_value >= row->min &&
+		       *ret_value <= row->max;
 	case OPTION_POOL_MODE:
 		return parse_word(pool_modes, text, ret_value);
 	case OPTION_FAIR_BY:
@@ -326,6 +368,9 @@ static void store_number(const struct option_row *row, long long value, char *fi
 		break;
 	case OPTION_DURATION:
 		*(usec_t *)(void *)field = value;
+		break;
+	case OPTION_SIZE:
+		*(size_t *)(void *)field = (size_t)value;
 		break;
 	case OPTION_POOL_MODE:
 		*(enum pool_mode *)(void *)field = (enum pool_mode)value;
@@ -385,6 +430,9 @@ void option_print(const struct option_row *row, const void *base, struct buf *b)
 	case OPTION_DURATION:
 		print_duration(*(const usec_t *)(const void *)field, b);
 		break;
+	case OPTION_SIZE:
+		print_size((long long)*(const size_t *)(const void *)field, b);
+		break;
 	case OPTION_POOL_MODE:
 		buf_text(b, pool_modes[*(const enum pool_mode *)(const void *)field]);
 		break;
@@ -426,6 +474,12 @@ void option_print_allowed(const struct option_row *row, struct buf *b)
 		print_duration(row->min, b);
 		buf_text(b, " to ");
 		print_duration(row->max, b);
+		break;
+	case OPTION_SIZE:
+		buf_text(b, "a size like 64kB, 16MB, 1GB, from ");
+		print_size(row->min, b);
+		buf_text(b, " to ");
+		print_size(row->max, b);
 		break;
 	case OPTION_POOL_MODE:
 		buf_text(b, "transaction or session");

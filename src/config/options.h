@@ -21,6 +21,7 @@ enum option_type {
 	OPTION_BOOL,
 	OPTION_INT,
 	OPTION_DURATION,
+	OPTION_SIZE, /* of memory */
 	OPTION_LIST,
 	OPTION_TEXT,
 	OPTION_SECRET,
@@ -35,8 +36,8 @@ struct option_row {
 	enum option_type type;
 	const char *name;
 	const char *fallback; /* the default, as it would be written */
-	long long min,
-		max; /* of numbers; durations in microseconds; -1 as min: that means "no limit" */
+	long long min, max;   /* of numbers; durations in microseconds, sizes in bytes; -1 as min:
+				 that means "no limit" */
 	size_t offset;
 	bool reloads;     /* whether HUP and RELOAD take it */
 	bool per_user;    /* may stand in [user NAME] as well */

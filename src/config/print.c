@@ -24,6 +24,8 @@ static const char *unit_name(enum option_type type)
 	switch (type) {
 	case OPTION_DURATION:
 		return "duration";
+	case OPTION_SIZE:
+		return "size";
 	case OPTION_BOOL:
 		return "boolean";
 	case OPTION_INT:
@@ -113,7 +115,7 @@ static void print_manual_section(struct buf *b, enum option_section section)
 		}
 		if (row->section != OPTION_URL &&
 			(row->type == OPTION_INT || row->type == OPTION_DURATION ||
-				row->type == OPTION_WORKERS)) {
+				row->type == OPTION_SIZE || row->type == OPTION_WORKERS)) {
 			buf_text(b, "Allowed: ");
 			struct buf allowed = {0};
 			option_print_allowed(row, &allowed);

@@ -173,6 +173,11 @@ const char *settings_get(const struct settings *list, const char *name)
 	return NULL;
 }
 
+size_t settings_size(const struct settings *list)
+{
+	return sizeof(*list) + list->n_pairs * sizeof(struct pair) + list->text_len;
+}
+
 size_t settings_count(const struct settings *list)
 {
 	return list->n_pairs;

@@ -40,6 +40,9 @@ void settings_unref(const struct settings *list); /* accepts NULL */
 /* The value of that name, or NULL. */
 const char *settings_get(const struct settings *list, const char *name);
 
+/* Bytes that it takes. */
+size_t settings_size(const struct settings *list);
+
 size_t settings_count(const struct settings *list);
 
 /* The pair at `index`, in the order of names. */

@@ -43,6 +43,12 @@ void statements_init(
 	struct statements *table, statement_examine_fn examine, void (*forget)(void *), void *arg);
 void statements_clear(struct statements *table); /* no statement may be left */
 
+/* What a client is charged for one: the text, and as much as everything around it takes. */
+static inline size_t statement_size(const struct statement *statement)
+{
+	return statement->len + 512;
+}
+
 /* The statement with that key, made if need be; a new reference. NULL: no memory. */
 struct statement *statement_get(struct statements *table, const uint8_t *body, size_t len);
 struct statement *statement_ref(struct statement *statement);

@@ -338,3 +338,26 @@ def test_what_is_known_of_a_temporary_table_is_not_told_to_others(start_weir, da
         assert len(other.prepare("select * from shadowed").columns) == 2
         assert len(one.prepare("select * from shadowed limit 1").columns) == 1
         assert len(other.prepare("select * from shadowed limit 1").columns) == 2
+
+
+def test_a_client_s_statements_are_bounded_in_bytes(start_weir, database_server):
+    weir = start_weir(database_server, pool_size=1, max_overflow=0, client_memory="256kB")
+    with wire.Client(weir.mysql_port) as client, wire.Client(weir.mysql_port) as other:
+        statements = []
+        with pytest.raises(wire.Error, match="client_memory") as error:
+            while True:
+                statements.append(client.prepare(f"select {len(statements)}, ? /* {'x' * 10_000} */"))
+        assert (error.value.code, error.value.state) == (1041, "HY000")
+        assert 10 < len(statements) < 26
+        # What it has goes on to work, and so does what it gives up for another.
+        assert len(client.execute(statements[3], "a")) == 1
+        assert client.value("select 1") == "1"
+        for _ in range(3):
+            client.close_statement(statements.pop())
+            statements.append(client.prepare(f"select 0, ? /* {'y' * 10_000} */"))
+            assert len(client.execute(statements[-1], "a")) == 1
+            with pytest.raises(wire.Error, match="1041.*client_memory"):
+                client.prepare(f"select 0, ? /* {'z' * 10_000} */")
+        assert len(other.execute(other.prepare("select 'mine'"))) == 1
+        client.ok(wire.RESET_CONNECTION)
+        assert len(client.execute(client.prepare(f"select 0, ? /* {'z' * 10_000} */"), "a")) == 1

@@ -296,3 +296,61 @@ def test_simple_and_extended_in_turns(weir):
     assert client.rows(client.ready()) == [[b"1"]]
     assert client.rows(client.ready()) == [[b"2"]]
     assert client.rows(client.ready()) == [[b"3"]]
+
+
+def refused(messages):
+    return [(error.code, "client_memory" in error["M"]) for error in errors(messages)] == [("53200", True)]
+
+
+def test_a_client_s_statements_are_bounded_in_bytes(start_weir, postgres):
+    weir = start_weir(postgres, pool_size=1, max_overflow=0, client_memory="256kB")
+    client, other = Client(weir.port).login(), Client(weir.port).login()
+    kept = 0
+    while True:
+        client.send(parse(f"s{kept}", f"select {kept} /* {'x' * 10_000} */"), SYNC)
+        messages = client.ready()
+        if errors(messages):
+            break
+        kept += 1
+    assert 10 < kept < 26 and refused(messages)
+    # What it has goes on to work, and so does what it gives up for another.
+    client.send(bind("s3"), execute(), SYNC)
+    assert client.rows(client.ready()) == [[b"3"]]
+    assert client.query("select 1") == [[b"1"]]
+    client.send(parse("", "select 'unnamed'"), bind(""), execute(), SYNC)
+    assert client.rows(client.ready()) == [[b"unnamed"]]
+    for _ in range(3):
+        client.send(close(b"S", "s0"), parse("s0", f"select 0 /* {'y' * 10_000} */"), bind("s0"), execute(), SYNC)
+        assert client.rows(client.ready()) == [[b"0"]]
+        client.send(parse("more", f"select 0 /* {'z' * 10_000} */"), SYNC)
+        assert refused(client.ready())
+    # In the middle of a batch, and of a transaction, it is an error like another.
+    client.send(parse("", "begin"), bind(""), execute(), SYNC)
+    client.ready()
+    client.send(bind("s1"), execute(), parse("more", f"select {'1' * 10_000}"), bind("s2"), execute(), SYNC)
+    messages = client.ready()
+    assert refused(messages)
+    assert [kind for kind, _ in messages] == [b"2", b"D", b"C", b"E", b"Z"] and messages[-1] == (b"Z", b"E")
+    client.query("rollback")
+    other.send(parse("s", "select 'mine'"), bind("s"), execute(), SYNC)
+    assert other.rows(other.ready()) == [[b"mine"]]
+    client.query("deallocate all")
+    client.send(parse("more", f"select 0 /* {'z' * 10_000} */"), bind("more"), execute(), SYNC)
+    assert client.rows(client.ready()) == [[b"0"]]
+
+
+def test_a_client_s_settings_count_too(start_weir, postgres):
+    weir = start_weir(postgres, pool_size=1, max_overflow=0, client_memory="64kB")
+    client = Client(weir.port).login()
+    for n in range(100):
+        client.query(f"set app.v{n} = '{'x' * 1000}'")
+    assert [row["pin"] for row in weir.console("show pins")] == ["settings"]
+    assert client.query("select length(current_setting('app.v99'))") == [[b"1000"]]
+    client.send(parse("s", "select 1"), SYNC)
+    assert not errors(client.ready())
+    client.send(parse("t", f"select 1 /* {'x' * 10_000} */"), SYNC)
+    assert refused(client.ready())
+    client.query("reset all")
+    assert weir.console("show pins") == []
+    client.send(parse("t", f"select 1 /* {'x' * 10_000} */"), SYNC)
+    assert not errors(client.ready())

@@ -45,10 +45,17 @@ static struct my_client_statement *find(const struct my_front *front, uint32_t i
 	return node ? container_of(node, struct my_client_statement, node) : NULL;
 }
 
+/* With the types of its parameters. */
+static size_t size_of(const struct statement *statement, size_t n_parameters)
+{
+	return statement_size(statement) + 2 * n_parameters;
+}
+
 static void forget(struct my_front *front, struct my_client_statement *cs)
 {
 	map_remove(&front->statements, &cs->node);
 	front->n_kept_data -= cs->kept_data.len;
+	front->statements_size -= size_of(cs->statement, cs->n_parameters);
 	buf_clear(&cs->kept_data);
 	statement_unref(cs->statement);
 	free(cs->types);
@@ -260,6 +267,7 @@ bool my_stmt_hand_out(struct my_front *front, struct statement *statement, const
 		return false;
 	}
 	cs->statement = statement_ref(statement);
+	front->statements_size += size_of(statement, cs->n_parameters);
 	uint8_t *at = output_space(to_client, size);
 	if (at) {
 		memcpy(at, packet, size);
@@ -392,6 +400,12 @@ static bool answer_again(struct my_pass *p, struct statement *statement)
 	return true;
 }
 
+static bool is_too_much(const struct my_front *front, const struct statement *statement)
+{
+	return front->statements_size + settings_size(front->settings) + size_of(statement, 0) >
+	       front->memory_limit;
+}
+
 struct my_step my_stmt_prepare(struct my_pass *p)
 {
 	struct refusal refusal;
@@ -408,6 +422,11 @@ struct my_step my_stmt_prepare(struct my_pass *p)
 	struct statement *statement = statement_at_hand(p);
 	if (!statement)
 		return out_of_memory(p);
+	if (is_too_much(p->front, statement)) {
+		statement_unref(statement);
+		refusal_set(&refusal, REASON_CLIENT_MEMORY, NULL);
+		return my_answer_refusal(p, &refusal);
+	}
 	/* With pins it may be about what only this connection has: a temporary table. */
 	bool is_common = !p->back || list_empty(&p->back->pins);
 	if (is_common && ((struct my_effects *)statement->effects)->answer.len) {

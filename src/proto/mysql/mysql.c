@@ -154,6 +154,7 @@ static void front_accept(
 	front->pool = pool;
 	front->session_mode = limits->pool_mode == POOL_MODE_SESSION;
 	front->prepared_limit = limits->prepared_statements;
+	front->memory_limit = limits->client_memory;
 	front->local_files = limits->local_infile && front->capabilities & MY_LOCAL_FILES;
 	base->flavour = (front->capabilities & MY_FOUND_ROWS ? MY_FLAVOUR_FOUND_ROWS : 0) |
 			(front->local_files ? MY_FLAVOUR_LOCAL_FILES : 0) |

@@ -107,6 +107,7 @@ struct my_front {
 	const struct settings *startup;  /* from the handshake: what a reset goes back to */
 	const struct settings *settings; /* what it has set */
 	struct map statements;
+	size_t statements_size, memory_limit; /* bytes; the settings count too */
 	uint32_t last_statement_id;
 
 	/* The command under way. */

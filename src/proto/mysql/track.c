@@ -226,7 +226,11 @@ static void set_both(
 
 	if (!my_settings_set(table, &back->settings, name, value))
 		my_pin_add(front, back, MY_PIN_SETTINGS, name);
-	if (front && !my_settings_set(table, &front->settings, name, value))
+	bool fits = !front || !value ||
+		    front->statements_size + settings_size(front->settings) + strlen(name) +
+				    strlen(value) <=
+			    front->memory_limit;
+	if (!fits || (front && !my_settings_set(table, &front->settings, name, value)))
 		my_pin_add(front, back, MY_PIN_SETTINGS, name);
 }
 

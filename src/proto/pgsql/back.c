@@ -98,6 +98,8 @@ static void undo(struct answer *a, struct expectation *e)
 
 	switch (e->kind) {
 	case EXPECT_PARSE:
+		if (e->refused)
+			break;
 		if (e->statement)
 			prepared_remove(&back->prepared, e->statement);
 		else if (!e->own && front)
@@ -214,8 +216,8 @@ static void renew(struct pg_front *front, struct statement *old)
 {
 	struct map_node *node;
 
-	for (node = map_next(&front->statements, NULL); node;
-		node = map_next(&front->statements, node)) {
+	for (node = map_next(&front->statements.by_name, NULL); node;
+		node = map_next(&front->statements.by_name, node)) {
 		struct client_statement *cs = container_of(node, struct client_statement, node);
 		if (cs->statement != old)
 			continue;
@@ -268,8 +270,13 @@ static enum back_verdict handle_error(struct answer *a)
 	}
 	back->erred = true;
 	back->copy_in = false;
-	if (a->front && a->front->base.instead && strcmp(report.sqlstate, "57014") == 0 &&
-		!swallowed(a)) {
+	if (e && e->refused && a->front && !swallowed(a)) {
+		struct refusal refusal;
+		refusal_set(&refusal, REASON_CLIENT_MEMORY, NULL);
+		pg_send_refusal(a->to_client, &refusal, false);
+		swallow(a);
+	} else if (a->front && a->front->base.instead && strcmp(report.sqlstate, "57014") == 0 &&
+		   !swallowed(a)) {
 		/* weir cancelled it, and knows better why. */
 		struct refusal refusal;
 		refusal_set(&refusal, a->front->base.instead, NULL);

@@ -115,8 +115,12 @@ static void set_extra(struct pg_front *front, struct pg_back *back, const char *
 		return;
 	buf_u8(&b, (uint8_t)mark);
 	buf_cstr(&b, value);
-	int r = b.failed ? 1
-			 : settings_with(table, front->settings.extra, name, (char *)b.data, &list);
+	bool fits = front->statements.size + settings_size(front->settings.extra) + strlen(name) +
+			    b.len <=
+		    front->memory_limit;
+	int r = b.failed || !fits
+			? 1
+			: settings_with(table, front->settings.extra, name, (char *)b.data, &list);
 	buf_clear(&b);
 	if (r != 0) {
 		pin_add(front, back, PIN_SETTINGS, name);

@@ -31,6 +31,7 @@ struct expectation {
 	enum expect_kind kind;
 	bool own;        /* asked by weir: the answer is swallowed */
 	unsigned counts; /* own: the tag counts what pins of this kind are about; 0: it does not */
+	bool refused;    /* PARSE: the client asked for more than it may have */
 	bool for_flush;  /* SYNC in place of the client's Flush */
 	bool effectful;  /* the client's, and the scan in front->effects is about it */
 	struct statement *statement;     /* PARSE, CLOSE under weir's name; BIND; a reference */

@@ -192,6 +192,25 @@ static struct step parse_taken(struct pass *p, struct client_statement *cs)
 	return STEP_ON;
 }
 
+static bool is_too_much(const struct pg_front *front, const struct statement *statement)
+{
+	return front->statements.size + settings_size(front->settings.extra) +
+		       statement_size(statement) >
+	       front->memory_limit;
+}
+
+/* Answers of the server may be on their way, and an error is to skip what follows and to fail the
+ * transaction: the server is made to say one in its turn, which back.c words. */
+static struct step parse_refused(struct pass *p)
+{
+	static const uint8_t no_statement[] = {'?', 0, 0, 0};
+
+	send_parse(p, STATEMENT_PREFIX, no_statement, sizeof(no_statement));
+	pass_push(p, (struct expectation){.kind = EXPECT_PARSE, .refused = true});
+	input_skip(p->in, p->h.total);
+	return STEP_ON;
+}
+
 static struct step parse_named(struct pass *p, const char *name, const uint8_t *body, size_t len)
 {
 	struct pg_front *front = p->front;
@@ -200,6 +219,10 @@ static struct step parse_named(struct pass *p, const char *name, const uint8_t *
 	if (cs)
 		return parse_taken(p, cs);
 	struct statement *statement = statement_get(&front->worker->statements, body, len);
+	if (statement && is_too_much(front, statement)) {
+		statement_unref(statement);
+		return parse_refused(p);
+	}
 	cs = statement ? client_statement_add(&front->statements, name, statement) : NULL;
 	if (!cs) {
 		statement_unref(statement);

@@ -184,7 +184,7 @@ static struct step handle_query(struct pass *p)
 	struct scan *effects = NULL;
 
 	/* Which prepared statements it names must be known before any of it is sent. */
-	if (!pass_is_whole(p) && front->statements.n_items && p->h.total <= LOOK_MAX)
+	if (!pass_is_whole(p) && front->statements.by_name.n_items && p->h.total <= LOOK_MAX)
 		return STEP_STOP(FRONT_MORE);
 	extended_forget_unnamed(front);
 	const char *sql = (const char *)p->in->data + PG_HEADER;

@@ -66,7 +66,7 @@ static struct front *front_new(struct proto_worker *worker, uint32_t id)
 	front->worker = worker;
 	front->startup = settings_empty(worker->settings);
 	front->resets = settings_empty(worker->settings);
-	map_init(&front->statements);
+	map_init(&front->statements.by_name);
 	return &front->base;
 }
 
@@ -184,7 +184,7 @@ static const char *front_setting(const struct front *base, const char *name)
 
 static size_t front_n_statements(const struct front *base)
 {
-	return container_of(base, const struct pg_front, base)->statements.n_items;
+	return container_of(base, const struct pg_front, base)->statements.by_name.n_items;
 }
 
 static struct statement_text front_statement(

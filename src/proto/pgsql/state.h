@@ -89,7 +89,8 @@ struct pg_front {
 	bool retell;         /* weir's own SET changes what the client was told: pass it on */
 
 	/* Its statements (transaction mode). */
-	struct map statements;
+	struct client_names statements;
+	size_t memory_limit; /* bytes; the settings count too */
 	uint8_t *unnamed; /* the last Parse without a name, whole; NULL: none, or too large to keep
 			   */
 	size_t unnamed_len;

@@ -65,15 +65,15 @@ static bool name_equal(const struct map_node *node, const void *key)
 	return strcmp(container_of(node, struct client_statement, node)->name, key) == 0;
 }
 
-struct client_statement *client_statement_find(const struct map *names, const char *name)
+struct client_statement *client_statement_find(const struct client_names *names, const char *name)
 {
-	struct map_node *node = map_find(names, hash_text(name), name_equal, name);
+	struct map_node *node = map_find(&names->by_name, hash_text(name), name_equal, name);
 
 	return node ? container_of(node, struct client_statement, node) : NULL;
 }
 
 struct client_statement *client_statement_add(
-	struct map *names, const char *name, struct statement *statement)
+	struct client_names *names, const char *name, struct statement *statement)
 {
 	size_t size = strlen(name) + 1;
 	struct client_statement *cs = calloc(1, sizeof(*cs) + size);
@@ -81,13 +81,15 @@ struct client_statement *client_statement_add(
 	if (!cs)
 		return NULL;
 	memcpy(cs->name, name, size);
-	if (map_insert(names, &cs->node, hash_text(name)) < 0) {
+	if (map_insert(&names->by_name, &cs->node, hash_text(name)) < 0) {
 		free(cs);
 		return NULL;
 	}
 	cs->refs = 1;
 	cs->listed = true;
 	cs->statement = statement_ref(statement);
+	cs->size = size + statement_size(statement);
+	names->size += cs->size;
 	return cs;
 }
 
@@ -99,30 +101,32 @@ void client_statement_unref(struct client_statement *cs)
 	free(cs);
 }
 
-void client_statement_drop(struct map *names, struct client_statement *cs)
+void client_statement_drop(struct client_names *names, struct client_statement *cs)
 {
 	if (!cs->listed)
 		return;
 	cs->listed = false;
-	map_remove(names, &cs->node);
+	names->size -= cs->size;
+	map_remove(&names->by_name, &cs->node);
 	client_statement_unref(cs);
 }
 
-void client_statement_relist(struct map *names, struct client_statement *cs)
+void client_statement_relist(struct client_names *names, struct client_statement *cs)
 {
 	if (cs->listed || client_statement_find(names, cs->name))
 		return;
-	if (map_insert(names, &cs->node, hash_text(cs->name)) < 0)
+	if (map_insert(&names->by_name, &cs->node, hash_text(cs->name)) < 0)
 		return;
 	cs->listed = true;
+	names->size += cs->size;
 	cs->refs++;
 }
 
-void client_statements_clear(struct map *names)
+void client_statements_clear(struct client_names *names)
 {
 	struct map_node *node;
 
-	while ((node = map_next(names, NULL)))
+	while ((node = map_next(&names->by_name, NULL)))
 		client_statement_drop(names, container_of(node, struct client_statement, node));
-	map_clear(names);
+	map_clear(&names->by_name);
 }

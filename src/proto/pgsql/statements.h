@@ -34,8 +34,14 @@ void statement_name(const struct statement *statement, char ret_name[STATEMENT_N
 
 /* --- a client's names --- */
 
+struct client_names {
+	struct map by_name;
+	size_t size; /* bytes of all statements */
+};
+
 struct client_statement {
 	struct map_node node;
+	size_t size;
 	unsigned refs;
 	bool listed; /* still in the client's map */
 	struct statement *statement;
@@ -43,14 +49,14 @@ struct client_statement {
 };
 
 /* The client's statement of that name, or NULL. */
-struct client_statement *client_statement_find(const struct map *names, const char *name);
+struct client_statement *client_statement_find(const struct client_names *names, const char *name);
 
 /* Enters a name, which must be free. A borrowed pointer (the map's), or NULL: no memory. */
 struct client_statement *client_statement_add(
-	struct map *names, const char *name, struct statement *statement);
+	struct client_names *names, const char *name, struct statement *statement);
 
 /* Takes it out of the map; and puts it back, unless the name is taken again. */
-void client_statement_relist(struct map *names, struct client_statement *cs);
-void client_statement_drop(struct map *names, struct client_statement *cs);
-void client_statements_clear(struct map *names);
+void client_statement_relist(struct client_names *names, struct client_statement *cs);
+void client_statement_drop(struct client_names *names, struct client_statement *cs);
+void client_statements_clear(struct client_names *names);
 void client_statement_unref(struct client_statement *cs);

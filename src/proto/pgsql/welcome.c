@@ -24,6 +24,7 @@ void welcome_accept(
 	front->pool = pool;
 	front->session_mode = limits->pool_mode == POOL_MODE_SESSION;
 	front->prepared_limit = limits->prepared_statements;
+	front->memory_limit = limits->client_memory;
 	front->phase = PHASE_WELCOME;
 	login_free(front->login);
 	front->login = NULL;

@@ -233,6 +233,7 @@ static void world_init(struct world *w, const struct script *script, const struc
 		.owner = w};
 	struct config_pool *limits = &w->play.limits;
 	limits->pool_mode = script->session_mode ? POOL_MODE_SESSION : POOL_MODE_TRANSACTION;
+	limits->client_memory = 1 << 20;
 	limits->prepared_statements =
 		script->prepared_statements ? script->prepared_statements : 200;
 	fake_server_init(&w->server, cutting->eager);

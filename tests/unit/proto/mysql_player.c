@@ -238,6 +238,7 @@ static void begin(struct world *w, const struct my_script *script)
 	w->play.owner = w;
 	limits->pool_mode = script->session_mode ? POOL_MODE_SESSION : POOL_MODE_TRANSACTION;
 	limits->prepared_statements = 200;
+	limits->client_memory = 1 << 20;
 	limits->local_infile = script->local_infile;
 	play_begin(&w->play);
 	for (unsigned i = 0; i < 2; i++) {

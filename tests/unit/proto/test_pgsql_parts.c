@@ -161,7 +161,7 @@ static void superseded_statement_is_found_no_more(void **state)
 static void names_live_as_long_as_they_are_needed(void **state)
 {
 	struct statements table;
-	struct map names = {0};
+	struct client_names names = {0};
 
 	pg_statements_init(&table, &scratch);
 	struct statement *s = get(&table, "SELECT 1\0\0\0", 11);
@@ -183,6 +183,7 @@ static void names_live_as_long_as_they_are_needed(void **state)
 	client_statement_unref(cs);
 	statement_unref(s);
 	client_statements_clear(&names);
+	assert_int_equal(names.size, 0);
 	statements_clear(&table);
 }
 
