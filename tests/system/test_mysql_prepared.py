@@ -361,3 +361,18 @@ def test_a_client_s_statements_are_bounded_in_bytes(start_weir, database_server)
         assert len(other.execute(other.prepare("select 'mine'"))) == 1
         client.ok(wire.RESET_CONNECTION)
         assert len(client.execute(client.prepare(f"select 0, ? /* {'z' * 10_000} */"), "a")) == 1
+
+
+def test_what_is_known_of_a_table_that_has_changed_is_not_told_to_others(start_weir, database_server):
+    weir = start_weir(database_server, pool_size=1, max_overflow=0)
+    database_server.execute("drop table if exists app.grown", "create table app.grown (n int)")
+    with wire.Client(weir.mysql_port) as one, wire.Client(weir.mysql_port) as other:
+        statement = one.prepare("select * from grown")
+        before = database_server.status("Com_stmt_prepare")
+        assert len(other.prepare("select * from grown").columns) == 1
+        assert database_server.status("Com_stmt_prepare") == before, "it was known"
+        for n in range(2, 4):
+            database_server.execute(f"alter table app.grown add column n{n} int")
+            assert len(one.execute(statement).columns) == n
+            with wire.Client(weir.mysql_port) as fresh:
+                assert len(fresh.prepare("select * from grown").columns) == n

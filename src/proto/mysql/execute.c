@@ -730,6 +730,21 @@ struct my_step my_stmt_fetch(struct my_pass *p)
 	return MY_STEP_ON;
 }
 
+/* A table is not what it was when the statement was prepared: what was said of it then is not told
+ * to others any more. (Of a procedure nothing was said.) */
+static bool has_changed(const struct statement *statement, const struct follow *f)
+{
+	const struct my_effects *effects = statement->effects;
+	struct reader r;
+
+	if (!effects->answer.len || !f->n_columns)
+		return false;
+	reader_init(&r, effects->answer.data, effects->answer.len);
+	reader_bytes(&r, MY_HEADER + 5);
+	uint16_t n_columns = reader_u16le(&r);
+	return n_columns && n_columns != f->n_columns;
+}
+
 void my_stmt_done(struct my_front *front, struct my_back *back, const struct follow *f, bool ok)
 {
 	struct my_client_statement *cs = front->running;
@@ -738,7 +753,7 @@ void my_stmt_done(struct my_front *front, struct my_back *back, const struct fol
 	front->running = NULL;
 	if (!cs)
 		return;
-	if (!ok)
+	if (!ok || has_changed(cs->statement, f))
 		my_stmt_unlearn(cs->statement);
 	bool ends = front->command == MY_COM_STMT_FETCH
 			    ? f->last_row_sent || !ok

@@ -118,6 +118,7 @@ static enum follow_packet first(struct follow *f, const uint8_t *payload, size_t
 	if (f->shape != SHAPE_RESULTS || !reader_done(&r) || n == 0 || n > UINT16_MAX)
 		return PACKET_BROKEN;
 	f->n_left = (uint32_t)n;
+	f->n_columns = (uint16_t)n;
 	f->n_rows = 0;
 	f->state = FOLLOW_COLUMNS;
 	return PACKET_PLAIN;

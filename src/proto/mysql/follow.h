@@ -44,7 +44,7 @@ struct follow {
 	enum follow_shape shape;
 	enum follow_state state;
 	uint32_t n_left;
-	uint16_t n_columns;   /* of a PREPARE_OK, still to come */
+	uint16_t n_columns;   /* of a PREPARE_OK, still to come; of the last result set */
 	bool wants_cursor;    /* an EXECUTE that asked for one */
 	bool cursor_open;     /* ... and has got it */
 	bool is_continuation; /* the next packet goes on with the one before */
