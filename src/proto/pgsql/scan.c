@@ -95,6 +95,12 @@ static const struct {
 	{"pg_advisory_unlock_all", FUNCTION_UNLOCK_ALL},
 };
 
+/* Of the words of a text few are looked for: most differ from each in their first letter. */
+static bool same_word(const char *a, const char *b)
+{
+	return a[0] == b[0] && strcmp(a, b) == 0;
+}
+
 /* --- the result --- */
 
 static void add_effect(
@@ -475,11 +481,11 @@ static void call_opens(struct scan *s)
 
 static enum function find_function(const char *text)
 {
-	/* All of them begin with "set_config" or "pg_". */
-	if (text[0] != 's' && !(text[0] == 'p' && text[1] == 'g'))
+	/* All of them begin with "set_" or "pg_". */
+	if (!text_starts_with(text, text[0] == 's' ? "set_" : "pg_"))
 		return FUNCTION_NONE;
 	for (size_t i = 0; i < ARRAY_LEN(functions); i++) {
-		if (strcmp(text, functions[i].name) == 0)
+		if (same_word(text, functions[i].name))
 			return functions[i].function;
 	}
 	return FUNCTION_NONE;
@@ -490,7 +496,7 @@ static enum function find_function(const char *text)
 static enum first_word find_first(const char *text)
 {
 	for (size_t i = 0; i < ARRAY_LEN(first_words); i++) {
-		if (strcmp(text, first_words[i].word) == 0)
+		if (same_word(text, first_words[i].word))
 			return first_words[i].first;
 	}
 	return FIRST_OTHER;
@@ -560,9 +566,9 @@ static void word_token(struct scan *s, enum token_kind kind, const char *text)
 	if (kind != TOKEN_WORD && kind != TOKEN_QUOTED)
 		return;
 	s->pending = (uint8_t)find_function(text);
-	if (s->into && (strcmp(text, "temp") == 0 || strcmp(text, "temporary") == 0))
+	if (s->into && (same_word(text, "temp") || same_word(text, "temporary")))
 		s->temp = true;
-	s->into = kind == TOKEN_WORD && strcmp(text, "into") == 0;
+	s->into = kind == TOKEN_WORD && same_word(text, "into");
 }
 
 static void end_token(struct scan *s, enum token_kind kind)
@@ -576,8 +582,19 @@ static void end_token(struct scan *s, enum token_kind kind)
 
 static bool is_word(unsigned char c)
 {
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-	       c == '_' || c == '$' || c >= 0x80;
+	static const bool word[256] = {['a' ... 'z'] = true,
+		['A' ... 'Z'] = true,
+		['0' ... '9'] = true,
+		['_'] = true,
+		['$'] = true,
+		[0x80 ... 0xff] = true};
+
+	return word[c];
+}
+
+static char folded(char c)
+{
+	return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
 }
 
 static bool is_digit(unsigned char c)
@@ -642,7 +659,7 @@ static void normal(struct scan *s, char c)
 		add_text(s, c);
 	} else if (is_word((unsigned char)c)) {
 		begin_text(s, LEX_WORD);
-		add_text(s, c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c);
+		add_text(s, folded(c));
 	} else {
 		mark_token(s, c);
 	}
@@ -738,7 +755,7 @@ static void feed_one(struct scan *s, char c)
 			break;
 		}
 		add_raw(s, c);
-		add_text(s, c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c);
+		add_text(s, folded(c));
 		break;
 	case LEX_QUOTED:
 		add_raw(s, c);
@@ -824,10 +841,142 @@ void scan_init(struct scan *s)
 	end_statement(s);
 }
 
+static size_t word_len(const char *sql, size_t len)
+{
+	size_t n = 0;
+
+	while (n < len && is_word((unsigned char)sql[n]))
+		n++;
+	return n;
+}
+
+/* The length of what belongs to the same word or string at the front. */
+static size_t inside_len(const struct scan *s, const char *sql, size_t len)
+{
+	const char *end;
+	size_t n = 0;
+
+	if (s->state == LEX_WORD) {
+		n = word_len(sql, len);
+	} else if (s->state == LEX_STRING) {
+		end = memchr(sql, '\'', len);
+		n = end ? (size_t)(end - sql) : len;
+		end = s->escapes ? memchr(sql, '\\', n) : NULL;
+		n = end ? (size_t)(end - sql) : n;
+	}
+	return n;
+}
+
+/* Takes that, just as feed_one() would. Returns its length. */
+static size_t feed_inside(struct scan *s, const char *sql, size_t len)
+{
+	size_t n = s->raw ? 0 : inside_len(s, sql, len);
+	size_t room = SCAN_VALUE_MAX - 1 - s->text_len;
+	size_t kept = n < room ? n : room;
+
+	memcpy(s->text + s->text_len, sql, kept);
+	for (size_t i = 0; s->state == LEX_WORD && i < kept; i++)
+		s->text[s->text_len + i] = folded(sql[i]);
+	s->text_len += kept;
+	s->cut |= kept < n;
+	return n;
+}
+
+/* What a character begins where nothing else has. */
+enum begins { BEGINS_OTHER, BEGINS_BLANK, BEGINS_WORD, BEGINS_NUMBER, BEGINS_MARK, BEGINS_PARENS };
+
+static enum begins begins(char c)
+{
+	static const uint8_t what[256] = {[' '] = BEGINS_BLANK,
+		['\t' ... '\r'] = BEGINS_BLANK,
+		['a' ... 'z'] = BEGINS_WORD,
+		['A' ... 'Z'] = BEGINS_WORD,
+		['_'] = BEGINS_WORD,
+		[0x80 ... 0xff] = BEGINS_WORD,
+		['0' ... '9'] = BEGINS_NUMBER,
+		['('] = BEGINS_PARENS,
+		[')'] = BEGINS_PARENS,
+		['!'] = BEGINS_MARK,
+		['#'] = BEGINS_MARK,
+		['%' ... '&'] = BEGINS_MARK,
+		['*' ... ','] = BEGINS_MARK,
+		['.'] = BEGINS_MARK,
+		[':'] = BEGINS_MARK,
+		['<' ... '@'] = BEGINS_MARK,
+		['[' ... '^'] = BEGINS_MARK,
+		['`'] = BEGINS_MARK,
+		['{' ... '~'] = BEGINS_MARK};
+
+	return (enum begins)what[(unsigned char)c];
+}
+
+/* The length of the token at the front, a word or a number; 0 if it may go on behind the end, or
+ * is the prefix of a string. */
+static size_t whole_token(const char *sql, size_t len, bool number)
+{
+	size_t n = word_len(sql, len);
+
+	while (number && n < len && sql[n] == '.')
+		n += 1 + word_len(sql + n + 1, len - n - 1);
+	return n == len || sql[n] == '\'' ? 0 : n;
+}
+
+/* Is it worth while to look what word that is? See find_function() and word_token(). */
+static bool may_matter(const struct scan *s, const char *word, size_t len)
+{
+	switch (folded(word[0])) {
+	case 's':
+		return len == strlen("set_config");
+	case 'p':
+		return len > 3 && word[2] == '_';
+	case 'i':
+		return len == strlen("into");
+	case 't':
+		return s->into;
+	default:
+		return false;
+	}
+}
+
+/* Passes over what changes nothing but the depth of parentheses: most of a statement that is a
+ * query, or the like. Returns its length. */
+static size_t pass_over(struct scan *s, const char *sql, size_t len)
+{
+	size_t n = 0;
+
+	for (; n < len; n++) {
+		enum begins what = begins(sql[n]);
+		if (what == BEGINS_BLANK)
+			continue;
+		if (what == BEGINS_OTHER || (what == BEGINS_PARENS && s->pending))
+			break;
+		if (what == BEGINS_WORD || what == BEGINS_NUMBER) {
+			size_t token = whole_token(sql + n, len - n, what == BEGINS_NUMBER);
+			if (!token || (what == BEGINS_WORD && may_matter(s, sql + n, token)))
+				break;
+			n += token - 1;
+		}
+		if (what == BEGINS_NUMBER)
+			continue;
+		if (what == BEGINS_PARENS)
+			s->parens += sql[n] == '(' ? 1 : -1;
+		if (what == BEGINS_WORD)
+			s->into = false;
+		s->pending = FUNCTION_NONE;
+	}
+	return n;
+}
+
 void scan_feed(struct scan *s, const char *sql, size_t len)
 {
-	for (size_t i = 0; i < len; i++)
-		feed_one(s, sql[i]);
+	for (size_t i = 0; i < len;) {
+		if (s->state != LEX_NORMAL)
+			i += feed_inside(s, sql + i, len - i);
+		else if (s->first == FIRST_OTHER && !s->call.depth)
+			i += pass_over(s, sql + i, len - i);
+		if (i < len)
+			feed_one(s, sql[i++]);
+	}
 }
 
 void scan_end(struct scan *s)
