@@ -4,80 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-void reader_init(struct reader *r, const void *data, size_t len)
-{
-	r->at = data;
-	r->end = len ? r->at + len : r->at;
-	r->failed = false;
-}
-
-size_t reader_left(const struct reader *r)
-{
-	return r->failed ? 0 : (size_t)(r->end - r->at);
-}
-
-const uint8_t *reader_bytes(struct reader *r, size_t len)
-{
-	if (r->failed || (size_t)(r->end - r->at) < len) {
-		r->failed = true;
-		return NULL;
-	}
-	const uint8_t *bytes = r->at;
-	r->at += len;
-	return bytes;
-}
-
-uint8_t reader_u8(struct reader *r)
-{
-	const uint8_t *b = reader_bytes(r, 1);
-
-	return b ? b[0] : 0;
-}
-
-uint16_t reader_u16be(struct reader *r)
-{
-	const uint8_t *b = reader_bytes(r, 2);
-
-	return b ? (uint16_t)(b[0] << 8 | b[1]) : 0;
-}
-
-uint32_t reader_u32be(struct reader *r)
-{
-	const uint8_t *b = reader_bytes(r, 4);
-
-	return b ? (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3] : 0;
-}
-
-static uint64_t read_le(struct reader *r, size_t len)
-{
-	const uint8_t *b = reader_bytes(r, len);
-	uint64_t value = 0;
-
-	for (size_t i = len; b && i > 0; i--)
-		value = value << 8 | b[i - 1];
-	return value;
-}
-
-uint16_t reader_u16le(struct reader *r)
-{
-	return (uint16_t)read_le(r, 2);
-}
-
-uint32_t reader_u24le(struct reader *r)
-{
-	return (uint32_t)read_le(r, 3);
-}
-
-uint32_t reader_u32le(struct reader *r)
-{
-	return (uint32_t)read_le(r, 4);
-}
-
-uint64_t reader_u64le(struct reader *r)
-{
-	return read_le(r, 8);
-}
-
 const char *reader_cstr(struct reader *r, size_t *ret_len)
 {
 	const uint8_t *nul =
@@ -92,11 +18,6 @@ const char *reader_cstr(struct reader *r, size_t *ret_len)
 		*ret_len = (size_t)(nul - r->at);
 	r->at = nul + 1;
 	return text;
-}
-
-bool reader_done(const struct reader *r)
-{
-	return !r->failed && r->at == r->end;
 }
 
 void buf_clear(struct buf *b)

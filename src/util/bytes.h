@@ -13,33 +13,95 @@
 #include "util/check.h"
 
 /* Reads borrowed bytes. After a read past the end `failed` is set and every read gives zero or
- * NULL. */
+ * NULL. Inline: every message of either side is read with these. */
 struct reader {
 	const uint8_t *at, *end;
 	bool failed;
 };
 
-void reader_init(struct reader *r, const void *data, size_t len);
-size_t reader_left(const struct reader *r);
+static inline void reader_init(struct reader *r, const void *data, size_t len)
+{
+	r->at = data;
+	r->end = len ? r->at + len : r->at;
+	r->failed = false;
+}
 
-/* Big-endian ("network order") and little-endian numbers. */
-uint8_t reader_u8(struct reader *r);
-uint16_t reader_u16be(struct reader *r);
-uint32_t reader_u32be(struct reader *r);
-uint16_t reader_u16le(struct reader *r);
-uint32_t reader_u24le(struct reader *r);
-uint32_t reader_u32le(struct reader *r);
-uint64_t reader_u64le(struct reader *r);
+static inline size_t reader_left(const struct reader *r)
+{
+	return r->failed ? 0 : (size_t)(r->end - r->at);
+}
 
 /* `len` bytes in place, or NULL. */
-const uint8_t *reader_bytes(struct reader *r, size_t len);
+static inline const uint8_t *reader_bytes(struct reader *r, size_t len)
+{
+	if (r->failed || (size_t)(r->end - r->at) < len) {
+		r->failed = true;
+		return NULL;
+	}
+	const uint8_t *bytes = r->at;
+	r->at += len;
+	return bytes;
+}
+
+/* Big-endian ("network order") and little-endian numbers. */
+static inline uint8_t reader_u8(struct reader *r)
+{
+	const uint8_t *b = reader_bytes(r, 1);
+
+	return b ? b[0] : 0;
+}
+
+static inline uint16_t reader_u16be(struct reader *r)
+{
+	const uint8_t *b = reader_bytes(r, 2);
+
+	return b ? (uint16_t)(b[0] << 8 | b[1]) : 0;
+}
+
+static inline uint32_t reader_u32be(struct reader *r)
+{
+	const uint8_t *b = reader_bytes(r, 4);
+
+	return b ? (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3] : 0;
+}
+
+static inline uint16_t reader_u16le(struct reader *r)
+{
+	const uint8_t *b = reader_bytes(r, 2);
+
+	return b ? (uint16_t)(b[1] << 8 | b[0]) : 0;
+}
+
+static inline uint32_t reader_u24le(struct reader *r)
+{
+	const uint8_t *b = reader_bytes(r, 3);
+
+	return b ? (uint32_t)b[2] << 16 | (uint32_t)b[1] << 8 | b[0] : 0;
+}
+
+static inline uint32_t reader_u32le(struct reader *r)
+{
+	const uint8_t *b = reader_bytes(r, 4);
+
+	return b ? (uint32_t)b[3] << 24 | (uint32_t)b[2] << 16 | (uint32_t)b[1] << 8 | b[0] : 0;
+}
+
+static inline uint64_t reader_u64le(struct reader *r)
+{
+	uint64_t low = reader_u32le(r);
+
+	return (uint64_t)reader_u32le(r) << 32 | low;
+}
 
 /* A text up to its NUL, in place, or NULL if no NUL is left. `ret_len` (may be NULL) is without it.
  */
 const char *reader_cstr(struct reader *r, size_t *ret_len);
 
 /* True if nothing failed and nothing is left: the judgement at the end of a message. */
-bool reader_done(const struct reader *r);
+static inline bool reader_done(const struct reader *r)
+{
+	return !r->failed && r->at == r->end;
+}
 
 /*
  * A growable buffer. When memory runs out, or `limit` would be passed, `failed` is latched, the

@@ -306,6 +306,7 @@ static void settle_both(struct pg_front *front, struct pg_back *back, bool kept)
 void effects_command(struct pg_front *front, struct pg_back *back, const char *tag)
 {
 	const struct expectation *e = expectations_first(&back->expected);
+	CHECK(e);
 	unsigned index = e->kind == EXPECT_QUERY ? front->statement_index++ : 0;
 	const struct scan *scan = e->effectful ? front->effects : NULL;
 	bool to_savepoint = false;

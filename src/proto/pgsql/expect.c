@@ -4,12 +4,6 @@
 
 #include <stdlib.h>
 
-static void drop_references(struct expectation *item)
-{
-	statement_unref(item->statement);
-	client_statement_unref(item->client);
-}
-
 void expectations_clear(struct expectations *e)
 {
 	while (e->len)
@@ -23,20 +17,13 @@ struct expectation *expectations_at(const struct expectations *e, size_t index)
 	return index < e->len ? &e->ring[(e->first + index) & (e->cap - 1)] : NULL;
 }
 
-struct expectation *expectations_first(const struct expectations *e)
-{
-	return expectations_at(e, 0);
-}
-
 struct expectation *expectations_last(const struct expectations *e)
 {
 	return e->len ? expectations_at(e, e->len - 1) : NULL;
 }
 
-bool expectations_reserve(struct expectations *e, size_t n)
+bool expectations_grow(struct expectations *e, size_t n)
 {
-	if (e->cap - e->len >= n)
-		return true;
 	size_t cap = e->cap ? e->cap * 2 : 16;
 	if (cap > EXPECT_MAX)
 		return false;
@@ -52,25 +39,10 @@ bool expectations_reserve(struct expectations *e, size_t n)
 	return expectations_reserve(e, n);
 }
 
-void expectations_push(struct expectations *e, struct expectation item)
-{
-	CHECK(e->len < e->cap);
-	e->ring[(e->first + e->len) & (e->cap - 1)] = item;
-	e->len++;
-}
-
-void expectations_pop(struct expectations *e)
-{
-	CHECK(e->len);
-	drop_references(&e->ring[e->first]);
-	e->first = (e->first + 1) & (e->cap - 1);
-	e->len--;
-}
-
 void expectations_remove(struct expectations *e, size_t index)
 {
 	CHECK(index < e->len);
-	drop_references(expectations_at(e, index));
+	expectation_clear(expectations_at(e, index));
 	for (size_t i = index; i + 1 < e->len; i++)
 		*expectations_at(e, i) = *expectations_at(e, i + 1);
 	e->len--;

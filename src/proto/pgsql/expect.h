@@ -49,18 +49,46 @@ struct expectations {
 void expectations_clear(struct expectations *e);
 
 /* The entry to be answered next, or last, or NULL. Valid until the next push. */
-struct expectation *expectations_first(const struct expectations *e);
+static inline struct expectation *expectations_first(const struct expectations *e)
+{
+	return e->len ? &e->ring[e->first] : NULL;
+}
+
 struct expectation *expectations_last(const struct expectations *e);
 struct expectation *expectations_at(const struct expectations *e, size_t index);
 
 /* Room for `n` more entries? False if memory or the limit does not allow: wait for answers. */
-MUST_USE bool expectations_reserve(struct expectations *e, size_t n);
+MUST_USE bool expectations_grow(struct expectations *e, size_t n);
+
+MUST_USE static inline bool expectations_reserve(struct expectations *e, size_t n)
+{
+	return e->cap - e->len >= n || expectations_grow(e, n);
+}
 
 /* Appends an entry, for which room was reserved; takes over the references in it. */
-void expectations_push(struct expectations *e, struct expectation item);
+static inline void expectations_push(struct expectations *e, struct expectation item)
+{
+	CHECK(e->len < e->cap);
+	e->ring[(e->first + e->len) & (e->cap - 1)] = item;
+	e->len++;
+}
+
+static inline void expectation_clear(struct expectation *item)
+{
+	if (item->statement)
+		statement_unref(item->statement);
+	if (item->client)
+		client_statement_unref(item->client);
+}
 
 /* Drops the first entry and its references. */
-void expectations_pop(struct expectations *e);
+static inline void expectations_pop(struct expectations *e)
+{
+	CHECK(e->len);
+	expectation_clear(&e->ring[e->first]);
+	e->first = (e->first + 1) & (e->cap - 1);
+	e->len--;
+}
 
 /* Takes out the entry at `index`. */
 void expectations_remove(struct expectations *e, size_t index);

@@ -359,14 +359,13 @@ static void remember_bound(struct pass *p, struct statement *statement, struct r
 static void forward_renamed(struct pass *p, size_t before, size_t name_len, const char *name)
 {
 	size_t new_len = strlen(name);
-	size_t total = p->h.total - name_len + new_len;
-	struct buf b = {0};
+	uint8_t *at = output_space(p->to_server, PG_HEADER + before + new_len);
 
-	buf_u8(&b, p->h.type);
-	buf_u32be(&b, (uint32_t)(total - 1));
-	buf_put(&b, p->in->data + PG_HEADER, before);
-	buf_put(&b, name, new_len);
-	pg_send_buf(p->to_server, &b);
+	if (at) {
+		pg_write_header(at, p->h.type, p->h.total - name_len + new_len);
+		memcpy(at + PG_HEADER, p->in->data + PG_HEADER, before);
+		memcpy(at + PG_HEADER + before, name, new_len);
+	}
 	pass_forward_from(p, PG_HEADER + before + name_len);
 }
 

@@ -57,7 +57,18 @@ bool effects_scan(struct scan *scratch, const char *sql, size_t len, struct scan
 
 void statement_name(const struct statement *s, char ret_name[STATEMENT_NAME_SIZE])
 {
-	snprintf(ret_name, STATEMENT_NAME_SIZE, STATEMENT_PREFIX "%llu", (unsigned long long)s->id);
+	/* By hand: it is written into every Bind. */
+	char digits[STATEMENT_NAME_SIZE];
+	size_t at = sizeof(digits);
+	uint64_t rest = s->id;
+
+	digits[--at] = 0;
+	do {
+		digits[--at] = (char)('0' + rest % 10);
+		rest /= 10;
+	} while (rest);
+	memcpy(ret_name, STATEMENT_PREFIX, sizeof(STATEMENT_PREFIX) - 1);
+	memcpy(ret_name + sizeof(STATEMENT_PREFIX) - 1, digits + at, sizeof(digits) - at);
 }
 
 static bool name_equal(const struct map_node *node, const void *key)

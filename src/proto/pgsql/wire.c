@@ -3,19 +3,15 @@
 
 #include <string.h>
 
-int pg_header_read(const struct input *in, struct pg_header *ret_header)
+void pg_write_header(uint8_t ret_header[PG_HEADER], uint8_t type, size_t total)
 {
-	struct reader r;
+	uint32_t n = (uint32_t)(total - 1);
 
-	if (in->len < PG_HEADER)
-		return PG_HEADER_SHORT;
-	reader_init(&r, in->data, PG_HEADER);
-	ret_header->type = reader_u8(&r);
-	uint32_t len = reader_u32be(&r);
-	if (len < 4 || len > PG_MESSAGE_MAX)
-		return PG_HEADER_BAD;
-	ret_header->total = (size_t)len + 1;
-	return 0;
+	ret_header[0] = type;
+	ret_header[1] = (uint8_t)(n >> 24);
+	ret_header[2] = (uint8_t)(n >> 16);
+	ret_header[3] = (uint8_t)(n >> 8);
+	ret_header[4] = (uint8_t)n;
 }
 
 size_t pg_begin(struct buf *b, uint8_t type)
@@ -86,11 +82,7 @@ void pg_send_text(struct output *o, uint8_t type, const char *text)
 
 	if (!at)
 		return;
-	uint32_t n = (uint32_t)len + 4;
-	memcpy(at,
-		(uint8_t[]){type, (uint8_t)(n >> 24), (uint8_t)(n >> 16), (uint8_t)(n >> 8),
-			(uint8_t)n},
-		PG_HEADER);
+	pg_write_header(at, type, PG_HEADER + len);
 	memcpy(at + PG_HEADER, text, len);
 }
 

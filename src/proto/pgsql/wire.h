@@ -33,7 +33,23 @@ struct pg_header {
 enum { PG_HEADER_SHORT = 1, PG_HEADER_BAD };
 
 /* Looks at the header without consuming it. PG_HEADER_BAD: a length below 4 or above the limit. */
-int pg_header_read(const struct input *in, struct pg_header *ret_header);
+static inline int pg_header_read(const struct input *in, struct pg_header *ret_header)
+{
+	struct reader r;
+
+	if (in->len < PG_HEADER)
+		return PG_HEADER_SHORT;
+	reader_init(&r, in->data, PG_HEADER);
+	ret_header->type = reader_u8(&r);
+	uint32_t len = reader_u32be(&r);
+	if (len < 4 || len > PG_MESSAGE_MAX)
+		return PG_HEADER_BAD;
+	ret_header->total = (size_t)len + 1;
+	return 0;
+}
+
+/* The other way round. */
+void pg_write_header(uint8_t ret_header[PG_HEADER], uint8_t type, size_t total);
 
 /* Writes of a message into a buffer: pg_begin() returns the offset that pg_end() completes. */
 size_t pg_begin(struct buf *b, uint8_t type);
