@@ -15,6 +15,8 @@ struct loop {
 	usec_t wake_at; /* when timer_event fires; USEC_NEVER: not at all */
 	usec_t firing;  /* the moment up to which timers are being fired; 0: none are */
 	bool stopping;
+	bool time_held;
+	usec_t now; /* while it is held; 0: nobody has asked */
 };
 
 static void run_deferred(evutil_socket_t fd, short what, void *arg)
@@ -86,7 +88,22 @@ void loop_stop(struct loop *loop)
 
 usec_t loop_now(struct loop *loop)
 {
-	return clock_usec();
+	if (!loop->time_held)
+		return clock_usec();
+	if (!loop->now)
+		loop->now = clock_usec();
+	return loop->now;
+}
+
+void loop_hold_time(struct loop *loop)
+{
+	loop->time_held = true;
+	loop->now = 0;
+}
+
+void loop_let_time_go(struct loop *loop)
+{
+	loop->time_held = false;
 }
 
 struct event_base *loop_event_base(struct loop *loop)
@@ -104,7 +121,7 @@ static void wake_for_first(struct loop *loop)
 
 	if (!first || first->key >= loop->wake_at || loop->firing)
 		return;
-	usec_t delay = first->key - clock_usec();
+	usec_t delay = first->key - loop_now(loop);
 	if (delay < 0)
 		delay = 0;
 	struct timeval tv = {.tv_sec = delay / USEC_PER_SEC, .tv_usec = delay % USEC_PER_SEC};

@@ -21,8 +21,14 @@ void loop_free(struct loop *loop);
 void loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
 
-/* The monotonic clock. */
+/* The monotonic clock. It stands still while a stream's callback runs: a transaction asks for the
+ * time a dozen times, and reading it takes as long as many of the steps that it is about. */
 usec_t loop_now(struct loop *loop);
+
+/* For net/stream: the clock stands still from now on, as soon as someone has looked at it; and goes
+ * on. */
+void loop_hold_time(struct loop *loop);
+void loop_let_time_go(struct loop *loop);
 
 /* The libevent base, for the HTTP server in admin/ only. */
 struct event_base *loop_event_base(struct loop *loop);

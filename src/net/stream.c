@@ -29,8 +29,11 @@ struct stream_tail {
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct stream *s = arg;
+	struct loop *loop = s->loop; /* the stream may leave it */
 
+	loop_hold_time(loop);
 	s->readable(s, s->arg);
+	loop_let_time_go(loop);
 }
 
 int stream_open(struct stream *s, struct loop *loop, int fd, void *tls, stream_fn readable,

@@ -65,7 +65,7 @@ static void count_lent(const struct pool *pool, struct census *census)
 
 static void take(const struct pool *pool, struct census *ret_census)
 {
-	*ret_census = (struct census){.taken = clock_usec(),
+	*ret_census = (struct census){.taken = pool_now(pool),
 		.n_alive = pool_n_alive(pool),
 		.n_open = pool_n_alive(pool) + pool->n_servers[SERVER_CLOSING] + pool->n_dialling,
 		.n_waiting = pool->n_waiting + pool->n_refusing};
@@ -99,7 +99,7 @@ static struct census *known(struct pool *pool)
 
 void census_ask(struct pool *pool, turn_t turn)
 {
-	usec_t now = clock_usec();
+	usec_t now = pool_now(pool);
 
 	if (pool->owner->host.n_shards == 1 || now < pool->census_asked + SAME_TIME)
 		return;
@@ -145,7 +145,7 @@ void census_sum(struct pool *pool, turn_t turn, struct census *ret_sum)
 {
 	unsigned self = pool->owner->host.shard;
 	struct census *shards = known(pool);
-	usec_t now = clock_usec();
+	usec_t now = pool_now(pool);
 
 	*ret_sum = (struct census){.taken = now, .n_before = count_before(pool, turn)};
 	if (shards && shards[self].taken + SAME_TIME < now)

@@ -56,7 +56,7 @@ static void report(struct pool *pool, usec_t now)
 void crowd_reported(struct pool *pool, unsigned shard, usec_t since)
 {
 	struct crowd *crowd = &pool->crowd;
-	usec_t now = clock_usec();
+	usec_t now = pool_now(pool);
 
 	pool->ledger.asks[shard].crowded = since != 0;
 	if (since) {

@@ -32,7 +32,7 @@ static void dial_begins(struct pool *pool)
 {
 	pool->n_dialling++;
 	show_dials(pool);
-	pool->ask_around_at = clock_usec() + DIAL_PATIENCE;
+	pool->ask_around_at = pool_now(pool) + DIAL_PATIENCE;
 	if (pool->owner->host.n_shards > 1)
 		pool_wake_at(pool, pool->ask_around_at);
 }
@@ -77,7 +77,7 @@ static void open_dialled(const struct dial *dial, struct dialled *dialled)
 {
 	struct pool *pool = dial->pool;
 	struct server *server;
-	usec_t now = clock_usec();
+	usec_t now = pool_now(pool);
 	struct server_origin origin = {.overflow = dial->overflow,
 		.flavour = dial->flavour,
 		.opened = now,
@@ -158,7 +158,7 @@ static int start(struct pool *pool, bool overflow)
 	if (!dial)
 		return -ENOMEM;
 	*dial = (struct dial){.pool = pool,
-		.since = clock_usec(),
+		.since = pool_now(pool),
 		.flavour = target.flavour,
 		.overflow = overflow};
 	int r = dialler_dial(

@@ -108,7 +108,7 @@ static bool has_expired(const struct server *server, enum surplus surplus, usec_
 
 static void let_go_idle(struct pool *pool, enum surplus surplus, unsigned n, unsigned n_asked)
 {
-	usec_t now = clock_usec();
+	usec_t now = pool_now(pool);
 	struct list *link, *next;
 	unsigned n_closed = 0;
 
@@ -262,7 +262,7 @@ static void expire_tests(struct pool *pool, usec_t now)
 
 void pool_told_suspicion(struct pool *pool)
 {
-	usec_t now = clock_usec();
+	usec_t now = pool_now(pool);
 
 	pool->suspect_before = now;
 	test_idle(pool, now);
@@ -291,7 +291,7 @@ static void watch_lent(struct pool *pool, usec_t now)
 void pool_timer_fired(void *arg)
 {
 	struct pool *pool = arg;
-	usec_t now = clock_usec();
+	usec_t now = pool_now(pool);
 
 	usec_t stats_period = pool->owner->host.config->stats_period;
 

@@ -62,7 +62,7 @@ const char *holder_use_name(enum holder_use use)
 
 void pool_count(const struct pool *pool, struct pool_counts *ret_counts)
 {
-	usec_t now = clock_usec(), oldest = now;
+	usec_t now = pool_now(pool), oldest = now;
 	const struct list *link;
 
 	list_for_each (link, &pool->waiters) {

@@ -174,6 +174,11 @@ static inline bool pool_is_home(const struct pool *pool)
 	return pool->home == pool->owner->host.shard;
 }
 
+static inline usec_t pool_now(const struct pool *pool)
+{
+	return loop_now(pool->owner->host.loop);
+}
+
 /* --- pools.c --- */
 
 /* The pool of that database and server account, made if the configuration has it; else NULL. */

@@ -102,7 +102,7 @@ static void tell_full(struct pool *pool)
 void ledger_serve(struct pool *pool)
 {
 	struct ledger *ledger = &pool->ledger;
-	usec_t now = clock_usec();
+	usec_t now = pool_now(pool);
 
 	while (may_dial(pool)) {
 		int shard = next_shard(pool);
@@ -202,7 +202,7 @@ void ledger_dialled(struct pool *pool)
 void ledger_dial_failed(struct pool *pool, const struct refusal *refusal, bool final)
 {
 	struct ledger *ledger = &pool->ledger;
-	usec_t now = clock_usec();
+	usec_t now = pool_now(pool);
 
 	CHECK(ledger->n_dialling > 0);
 	ledger->n_dialling--;

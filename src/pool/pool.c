@@ -38,7 +38,7 @@ static void lend(struct pool *pool, struct server *server, void *holder, usec_t 
 
 static void serve(struct pool *pool, struct waiter *w, struct server *server)
 {
-	usec_t now = clock_usec();
+	usec_t now = pool_now(pool);
 
 	queue_serve(w);
 	pool->stats.total.wait_usec += (uint64_t)(now - w->since);
@@ -107,7 +107,7 @@ void pool_give(struct pool *pool, struct server *server)
 
 void pool_take_over(struct pool *pool, struct server *server)
 {
-	usec_t now = clock_usec();
+	usec_t now = pool_now(pool);
 
 	if (server->retired || pool->paused || pool->n_to_close)
 		pool_close(pool, server, REASON_SERVER_RECONNECT);
@@ -218,7 +218,7 @@ void pool_ask(struct pool *pool)
 int pool_acquire(struct pool *pool, struct waiter *w, void *holder, usec_t pool_timeout,
 	struct server **ret_server)
 {
-	usec_t now = clock_usec();
+	usec_t now = pool_now(pool);
 
 	CHECK(!w->pool);
 	CHECK(w->flavour < FLAVOURS_MAX && list_empty(&w->link));
@@ -257,7 +257,7 @@ void pool_release(struct pool *pool, struct server *server)
 	const struct back *back = server->back;
 
 	CHECK(back->at_rest && !back->in_transaction);
-	server->idle_since = clock_usec();
+	server->idle_since = pool_now(pool);
 	if (server->abandoned)
 		pool->stats.total.n_reconnects_avoided++;
 	server->abandoned = false;
@@ -321,7 +321,7 @@ void pool_tend(void *arg)
 	struct waiter *w;
 	struct server *server;
 	unsigned n_tested;
-	usec_t now = clock_usec();
+	usec_t now = pool_now(pool);
 
 	do {
 		n_tested = pool->n_servers[SERVER_TESTING];

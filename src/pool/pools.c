@@ -191,7 +191,7 @@ static struct pool *pool_new(struct pools *pools, const struct config_database *
 		return NULL;
 	}
 	pool->home = (unsigned)(key_hash(pool->name, pool->user) % host->n_shards);
-	stats_init(&pool->stats, clock_usec());
+	stats_init(&pool->stats, pool_now(pool));
 	return pool;
 }
 
@@ -211,7 +211,7 @@ struct pool *pools_get(struct pools *pools, const struct config_database *databa
 		return NULL;
 	}
 	list_append(&pools->all, &pool->link);
-	timer_set(&pool->timer, clock_usec());
+	timer_set(&pool->timer, pool_now(pool));
 	return pool;
 }
 
@@ -243,7 +243,7 @@ static void retire(void *arg, struct server *server)
 /* No connection that is open or being opened now will be reused. */
 static void retire_all(struct pool *pool)
 {
-	pool->retired_before = clock_usec();
+	pool->retired_before = pool_now(pool);
 	pool_each_server(pool, retire, NULL);
 }
 
@@ -290,7 +290,7 @@ static void reload(struct pool *pool, const struct config *config)
 		if (pool_is_home(pool))
 			ledger_try_again(pool);
 	}
-	timer_set(&pool->timer, clock_usec());
+	timer_set(&pool->timer, pool_now(pool));
 }
 
 void pools_reload(struct pools *pools, const struct config *config)
@@ -326,7 +326,7 @@ void pools_resume(struct pools *pools, const char *database)
 			continue;
 		/* What is paused with all others stays so when its own name is resumed. */
 		pool->paused = is_paused(pools, pool->name);
-		timer_set(&pool->timer, clock_usec());
+		timer_set(&pool->timer, pool_now(pool));
 	}
 }
 

@@ -66,7 +66,8 @@ bool queue_comes_first(struct pool *pool, turn_t turn, usec_t since, const struc
 {
 	if (!ours || turn >= ours->turn)
 		return !ours;
-	return since < ours->since - SLACK_TIME || turn < ours->turn - slack_of(pool, clock_usec());
+	return since < ours->since - SLACK_TIME ||
+	       turn < ours->turn - slack_of(pool, pool_now(pool));
 }
 
 static turn_t take_turn(struct pool *pool, struct waiter *w)

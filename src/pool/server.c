@@ -79,7 +79,7 @@ void server_move_to(struct server *server, enum server_state state)
 
 static void move_for(struct server *server, enum server_state state, usec_t time)
 {
-	server->deadline = clock_usec() + time;
+	server->deadline = pool_now(server->pool) + time;
 	server_move_to(server, state);
 	pool_wake_at(server->pool, server->deadline);
 }
@@ -180,7 +180,7 @@ void pool_close(struct pool *pool, struct server *server, enum reason reason)
 	stats_take(&pool->stats, server->back);
 	/* The older ones have probably met the same fate. */
 	if (is_dead)
-		pool->suspect_before = clock_usec();
+		pool->suspect_before = pool_now(server->pool);
 	if (pool->n_to_close && !server->let_go) {
 		pool->n_to_close--;
 		server->let_go = true;
@@ -213,7 +213,7 @@ static void clean_step(struct server *server)
 	if (server->cancel_pause) {
 		/* It has obeyed, and has time for a rollback and a reset. */
 		server->cancel_again = server->cancel_pause = 0;
-		server->deadline = clock_usec() + CLEANING_TIME;
+		server->deadline = pool_now(server->pool) + CLEANING_TIME;
 		pool_wake_at(pool, server->deadline);
 	}
 	if (server->n_cancels)
@@ -231,7 +231,7 @@ static void clean_step(struct server *server)
  */
 static usec_t draining_time(struct server *server)
 {
-	usec_t now = clock_usec(), grace = server->pool->limits.cancel_grace;
+	usec_t now = pool_now(server->pool), grace = server->pool->limits.cancel_grace;
 	usec_t left = server->drained_by - now;
 
 	return left < grace ? left : grace;
@@ -268,7 +268,7 @@ void pool_abandon(struct pool *pool, struct server *server)
 		server->back->answered = false;
 		if (patience < pool->limits.cancel_grace)
 			patience = pool->limits.cancel_grace;
-		server->drained_by = clock_usec() + patience;
+		server->drained_by = pool_now(server->pool) + patience;
 		patience = draining_time(server);
 	}
 	move_for(server, SERVER_CLEANING, patience);
@@ -286,7 +286,7 @@ static void plan_to_insist(struct server *server)
 {
 	if (server->back->at_rest || server->n_cancels || !server->cancel_pause)
 		return;
-	server->cancel_again = clock_usec() + server->cancel_pause;
+	server->cancel_again = pool_now(server->pool) + server->cancel_pause;
 	server->cancel_pause *= 2;
 	pool_wake_at(server->pool, server->cancel_again);
 }
@@ -377,7 +377,7 @@ static void cleaning_went_on(struct server *server)
 	if (server->cancel_pause) {
 		if (server->back->answered) {
 			server->back->answered = false;
-			server->deadline = clock_usec() + draining_time(server);
+			server->deadline = pool_now(server->pool) + draining_time(server);
 			pool_wake_at(server->pool, server->deadline);
 		}
 		server->cancel_pause = CANCEL_PAUSE_NEXT;

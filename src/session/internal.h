@@ -63,6 +63,11 @@ struct sessions {
 	struct log_limit log_limit;                       /* for what clients can provoke */
 };
 
+static inline usec_t session_now(const struct session *s)
+{
+	return loop_now(s->owner->host.loop);
+}
+
 /* --- session.c --- */
 
 /* The one place that changes the state: checked against the allowed moves, and traced. */

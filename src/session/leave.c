@@ -22,7 +22,7 @@ void leave_start(struct sessions *sessions)
 	usec_t patience = sessions->config->shutdown_timeout / 2;
 	usec_t spread = (usec_t)sessions->n_sessions * (USEC_PER_SEC / LEAVING_PER_SEC);
 
-	sessions->drain_since = clock_usec();
+	sessions->drain_since = loop_now(sessions->host.loop);
 	sessions->drain_patience = patience;
 	sessions->drain_spread = spread < patience ? spread : patience;
 }

@@ -74,7 +74,7 @@ static usec_t next_look(const struct session *s)
 
 	if (!s->client_write_timeout || !stream_stuck_since(&s->stream))
 		return USEC_NEVER;
-	return clock_usec() + (every > TAKES_EVERY ? every : TAKES_EVERY);
+	return session_now(s) + (every > TAKES_EVERY ? every : TAKES_EVERY);
 }
 
 /* It does not read: nothing can be said to it, and what the kernel keeps for it is of no use. */
@@ -92,7 +92,7 @@ void limits_update(struct session *s)
 	usec_t look = next_look(s);
 	next = look < next ? look : next;
 	if (!s->stream.reading) {
-		look = clock_usec() + LOOK_EVERY;
+		look = session_now(s) + LOOK_EVERY;
 		next = look < next ? look : next;
 	}
 	timer_set(&s->timer, next);
@@ -121,7 +121,7 @@ void limits_fired(void *arg)
 	}
 	stream_look(&s->stream);
 	struct limit limit = first_limit(s);
-	if (limit.deadline > clock_usec()) {
+	if (limit.deadline > session_now(s)) {
 		limits_update(s);
 		return;
 	}

@@ -81,13 +81,13 @@ static void note_progress(struct session *s)
 
 	/* In a pipeline each request has its own time. */
 	if (back->answered && open && s->request_open) {
-		s->request_since = clock_usec();
+		s->request_since = session_now(s);
 		s->cancelled = false;
 	}
 	back->answered = false;
 	if (open == s->request_open && back->in_transaction == (s->transaction_since != 0))
 		return;
-	usec_t now = clock_usec();
+	usec_t now = session_now(s);
 	if (open && !s->request_open)
 		s->request_since = now;
 	if (!open && s->request_open) {
@@ -137,7 +137,7 @@ void relay_settle(struct session *s)
 				pool_release(s->pool, server);
 		}
 	}
-	if (s->doomed && leave_moment(s) <= clock_usec()) {
+	if (s->doomed && leave_moment(s) <= session_now(s)) {
 		session_dismiss(s, s->doom_reason, NULL);
 		return;
 	}
@@ -249,12 +249,13 @@ static bool acquire(struct session *s)
 
 	if (s->state == SESSION_WAITING)
 		return false;
-	session_move(s, SESSION_WAITING);
 	s->waiter.flavour = s->front->flavour;
-	if (pool_acquire(s->pool, &s->waiter, s, s->pool_timeout, &server) != 0)
-		return false;
-	take(s, server);
-	return true;
+	if (pool_acquire(s->pool, &s->waiter, s, s->pool_timeout, &server) == 0) {
+		take(s, server);
+		return true;
+	}
+	session_move(s, SESSION_WAITING);
+	return false;
 }
 
 /* The login is over. A greeting that is known already needs no server connection: the client is
@@ -397,7 +398,7 @@ static void pump(struct session *s, struct input in)
 		block(s, true);
 	/* What was answered without a server counts as a sign of life too. */
 	if (s->state == SESSION_IDLE)
-		s->state_since = clock_usec();
+		s->state_since = session_now(s);
 	relay_settle(s);
 	/* The pool has the connection, and waits for the end of the cancel: nobody would wake this
 	 * client, nor need it wait, since its next statement goes elsewhere. */

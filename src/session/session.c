@@ -50,7 +50,7 @@ void session_move(struct session *s, enum session_state state)
 	CHECK(allowed_moves[s->state] & TO(state));
 	log_debug("client=%u state=%s to=%s", s->id, state_names[s->state], state_names[state]);
 	s->state = state;
-	s->state_since = clock_usec();
+	s->state_since = session_now(s);
 	CHECK((s->server != NULL) == (state == SESSION_ACTIVE));
 }
 
@@ -135,7 +135,7 @@ void session_end(struct session *s, enum reason reason)
 	if (!stream_unsent(&s->stream))
 		stream_shutdown(&s->stream);
 	stream_want_read(&s->stream, true);
-	timer_set(&s->timer, clock_usec() + CLOSING_TIME);
+	timer_set(&s->timer, session_now(s) + CLOSING_TIME);
 }
 
 void session_dismiss_in_words(struct session *s, const struct refusal *refusal)
@@ -349,7 +349,7 @@ void sessions_accept(struct sessions *sessions, const struct protocol *protocol,
 	s->id = id;
 	s->too_many = too_many;
 	s->connected_wall = clock_wall_usec();
-	s->state_since = clock_usec();
+	s->state_since = session_now(s);
 	s->peer = address_of(peer);
 	waiter_init(&s->waiter, relay_waiter_done);
 	deferred_init(&s->freeing, free_later, s);

@@ -258,7 +258,7 @@ void session_describe(const struct session *s, struct session_info *ret_info)
 	struct sockaddr_storage local = {0};
 	socklen_t len = sizeof(local);
 	char text[ADDRESS_TEXT_SIZE];
-	usec_t now = clock_usec();
+	usec_t now = session_now(s);
 
 	*ret_info = (struct session_info){.id = s->id,
 		.user = s->front->user,
