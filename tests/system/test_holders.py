@@ -246,7 +246,7 @@ def refusal_of(db):
 
 
 def test_the_error_counts_the_holders_of_all_workers(start_weir, postgres):
-    weir = start_weir(postgres, workers=4, pool_size=6, max_overflow=0, pool_timeout="600ms")
+    weir = start_weir(postgres, workers=4, pool_size=6, max_overflow=0, pool_timeout="1500ms")
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(weir.connect(application_name=f"holder {i}")) for i in range(6)]
         others = [stack.enter_context(weir.connect()) for _ in range(4)]
@@ -254,14 +254,14 @@ def test_the_error_counts_the_holders_of_all_workers(start_weir, postgres):
             db.execute("begin")
             db.execute("select 'the last'")
         clients[4].execute("listen news")
-        stack.enter_context(in_thread(clients[5].execute, "select pg_sleep(2)"))
+        stack.enter_context(in_thread(clients[5].execute, "select pg_sleep(4)"))
         wait_for(lambda: len(weir.console("show holders")) == 6, "the pool to be full")
         told = {}
         with contextlib.ExitStack() as waiting:
             for i, db in enumerate(others):
                 waiting.enter_context(in_thread(lambda i=i, db=db: told.update({i: refusal_of(db)})))
         for text in told.values():
-            assert "pool app/app full (6 of 6) for 0.6 s: 4 idle in transaction, 1 running, 1 pinned (listen); " in text
+            assert "pool app/app full (6 of 6) for 1.5 s: 4 idle in transaction, 1 running, 1 pinned (listen); " in text
             assert 'oldest holder: user "app" application "holder 0" at 127.0.0.1:' in text
             assert "idle in transaction for " in text and "last: select 'the last'; you were " in text
             assert re.search(r"you were (1st|2nd|3rd|4th) of [1-4]$", text.strip())
@@ -277,7 +277,7 @@ def test_a_statement_is_told_to_its_own_user_and_to_administrators(start_weir, p
         url = {postgres.url()}
         pool_size = 1
         max_overflow = 0
-        pool_timeout = 200ms
+        pool_timeout = 1500ms
         [user other]
         password = secret
         [user boss]
@@ -292,13 +292,13 @@ def test_a_statement_is_told_to_its_own_user_and_to_administrators(start_weir, p
 
 
 def test_a_mysql_client_is_told_who_holds(start_full, mariadb):
-    weir = start_full(mariadb, pool_timeout="300ms", pool_size=2)
+    weir = start_full(mariadb, pool_timeout="1500ms", pool_size=2)
     with mysql_client(weir) as first, mysql_client(weir) as second, mysql_client(weir) as waiter:
         run(first, "begin")
         run(first, "select 4711")
         run(second, "set @a := 1")
         text = refusal_of(waiter)
-    assert "full (2 of 2) for 0.3 s: 1 idle in transaction, 0 running, 1 pinned (user variable); oldest holder: " in text
+    assert "full (2 of 2) for 1.5 s: 1 idle in transaction, 0 running, 1 pinned (user variable); oldest holder: " in text
     assert "last: select 4711; you were 1st of 1" in text
 
 
