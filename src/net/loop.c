@@ -132,15 +132,15 @@ static void wake_for_first(struct loop *loop)
 static void arm(struct timer *t, usec_t moment)
 {
 	/* One that is set to the past again and again must not keep others from their turn. */
-	t->armed = moment > t->loop->firing ? moment : t->loop->firing + 1;
-	heap_insert(&t->loop->timers, &t->node, t->armed);
+	usec_t firing = t->loop->firing;
+	heap_insert(&t->loop->timers, &t->node, moment > firing ? moment : firing + 1);
 }
 
 static void disarm(struct timer *t)
 {
-	if (t->armed != USEC_NEVER)
+	if (t->node.key != USEC_NEVER)
 		heap_remove(&t->loop->timers, &t->node);
-	t->armed = USEC_NEVER;
+	t->node.key = USEC_NEVER;
 }
 
 static void timers_fired(evutil_socket_t fd, short what, void *arg)
@@ -169,13 +169,13 @@ static void timers_fired(evutil_socket_t fd, short what, void *arg)
 void timer_init(struct timer *t, struct loop *loop, timer_fn fn, void *arg)
 {
 	*t = (struct timer){
-		.loop = loop, .fn = fn, .arg = arg, .due = USEC_NEVER, .armed = USEC_NEVER};
+		.node.key = USEC_NEVER, .loop = loop, .fn = fn, .arg = arg, .due = USEC_NEVER};
 }
 
 void timer_set(struct timer *t, usec_t moment)
 {
 	t->due = moment;
-	if (moment >= t->armed)
+	if (moment >= t->node.key)
 		return;
 	disarm(t);
 	arm(t, moment);

@@ -42,12 +42,12 @@ struct event_base *loop_event_base(struct loop *loop);
 typedef void (*timer_fn)(void *arg);
 
 struct timer {
-	struct heap_node node; /* in loop->timers while armed */
+	/* In loop->timers while armed; its key is when the loop will wake for it, or USEC_NEVER. */
+	struct heap_node node;
 	struct loop *loop;
 	timer_fn fn;
 	void *arg;
-	usec_t due;   /* when `fn` is wanted; USEC_NEVER: not at all */
-	usec_t armed; /* when the loop will wake for it; USEC_NEVER: not armed */
+	usec_t due; /* when `fn` is wanted; USEC_NEVER: not at all */
 };
 
 void timer_init(struct timer *t, struct loop *loop, timer_fn fn, void *arg);

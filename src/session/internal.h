@@ -2,7 +2,7 @@
  * The struct of a client, and what the files of this folder call of each other: sessions.c (all
  * clients of a worker), session.c (from accept to close), relay.c (bytes between client and
  * server), limits.c (the clocks), seat.c (the limits of accounts), leave.c (clients that have to
- * go).
+ * go), clocks.c (their limits of time).
  */
 #pragma once
 
@@ -17,6 +17,12 @@ enum session_state {
 	SESSION_CONSOLE,
 	SESSION_CLOSING, /* has been told; until it hangs up, or a moment later */
 	SESSION_CLOSED,  /* gone; the memory follows */
+};
+
+/* The account's and the database's limits of time; 0: none. */
+struct clocks {
+	usec_t pool_timeout, query_timeout, cancel_grace, transaction_timeout,
+		idle_in_transaction_timeout, client_idle_timeout, client_write_timeout;
 };
 
 struct session {
@@ -44,19 +50,17 @@ struct session {
 	bool request_open; /* the server works on something */
 	bool cancelled;    /* ... and query_timeout has had it cancelled */
 	enum reason doom_reason;
-	/* The account's and database's clocks. */
-	usec_t pool_timeout, query_timeout, cancel_grace, transaction_timeout,
-		idle_in_transaction_timeout, client_idle_timeout, client_write_timeout;
+	const struct clocks *clocks;                          /* shared with others: clocks.c */
 	usec_t state_since, request_since, transaction_since; /* 0: none */
 	usec_t connected_wall;
 	struct address peer;
-	char *chosen_database; /* for a client that named none; NULL: it did */
 };
 
 struct sessions {
 	struct sessions_host host;
 	const struct config *config;
 	struct list all;
+	struct list clocks; /* that clients have; few differ */
 	struct map by_key;
 	size_t n_sessions;
 	usec_t drain_since, drain_patience, drain_spread; /* see leave.c */
@@ -131,6 +135,14 @@ void seat_leave(struct session *s);
 
 /* After a reload: a client that is inside is counted if its account has a limit now. */
 void seat_reload(struct session *s);
+
+/* --- clocks.c --- */
+
+/* Its clocks are these limits' from now on. -ENOMEM: they are what they were. */
+MUST_USE int clocks_take(struct session *s, const struct config_pool *limits);
+
+/* At its end. */
+void clocks_leave(struct session *s);
 
 /* --- leave.c --- */
 

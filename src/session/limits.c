@@ -37,22 +37,22 @@ static struct limit first_limit(const struct session *s)
 		consider(&first, s->state_since, login_timeout, REASON_LOGIN_TIMEOUT);
 		break;
 	case SESSION_IDLE:
-		consider(
-			&first, s->state_since, s->client_idle_timeout, REASON_CLIENT_IDLE_TIMEOUT);
+		consider(&first, s->state_since, s->clocks->client_idle_timeout,
+			REASON_CLIENT_IDLE_TIMEOUT);
 		break;
 	case SESSION_ACTIVE:
 		if (s->request_open)
 			consider(&first, s->request_since,
-				s->cancelled ? s->query_timeout + s->cancel_grace
-					     : s->query_timeout,
+				s->cancelled ? s->clocks->query_timeout + s->clocks->cancel_grace
+					     : s->clocks->query_timeout,
 				REASON_QUERY_TIMEOUT);
 		else if (s->server->back->in_transaction)
-			consider(&first, s->state_since, s->idle_in_transaction_timeout,
+			consider(&first, s->state_since, s->clocks->idle_in_transaction_timeout,
 				REASON_IDLE_IN_TRANSACTION_TIMEOUT);
 		else
-			consider(&first, s->state_since, s->client_idle_timeout,
+			consider(&first, s->state_since, s->clocks->client_idle_timeout,
 				REASON_CLIENT_IDLE_TIMEOUT);
-		consider(&first, s->transaction_since, s->transaction_timeout,
+		consider(&first, s->transaction_since, s->clocks->transaction_timeout,
 			REASON_TRANSACTION_TIMEOUT);
 		break;
 	case SESSION_WAITING:
@@ -62,7 +62,7 @@ static struct limit first_limit(const struct session *s)
 	case SESSION_CLOSED:
 		return first;
 	}
-	consider(&first, stream_stuck_since(&s->stream), s->client_write_timeout,
+	consider(&first, stream_stuck_since(&s->stream), s->clocks->client_write_timeout,
 		REASON_CLIENT_WRITE_TIMEOUT);
 	return first;
 }
@@ -70,9 +70,9 @@ static struct limit first_limit(const struct session *s)
 /* When to look next whether the client takes something of what it is sent. */
 static usec_t next_look(const struct session *s)
 {
-	usec_t every = s->client_write_timeout / TAKES_LOOKS;
+	usec_t every = s->clocks->client_write_timeout / TAKES_LOOKS;
 
-	if (!s->client_write_timeout || !stream_stuck_since(&s->stream))
+	if (!s->clocks->client_write_timeout || !stream_stuck_since(&s->stream))
 		return USEC_NEVER;
 	return session_now(s) + (every > TAKES_EVERY ? every : TAKES_EVERY);
 }

@@ -250,7 +250,7 @@ static bool acquire(struct session *s)
 	if (s->state == SESSION_WAITING)
 		return false;
 	s->waiter.flavour = s->front->flavour;
-	if (pool_acquire(s->pool, &s->waiter, s, s->pool_timeout, &server) == 0) {
+	if (pool_acquire(s->pool, &s->waiter, s, s->clocks->pool_timeout, &server) == 0) {
 		take(s, server);
 		return true;
 	}

@@ -66,7 +66,7 @@ void session_free(struct session *s)
 	stream_close(&s->stream);
 	s->front->protocol->front_free(s->front);
 	buf_clear(&s->kept);
-	free(s->chosen_database);
+	clocks_leave(s);
 	free(s);
 }
 
@@ -196,7 +196,6 @@ static bool admit_to_console(struct session *s)
 		return false;
 	}
 	seat_leave(s);
-	s->client_write_timeout = s->owner->config->defaults.client_write_timeout;
 	s->front->protocol->front_console(s->front);
 	session_move(s, SESSION_CONSOLE);
 	s->owner->host.uncounted(s->owner->host.arg);
@@ -222,13 +221,9 @@ int session_configure(struct session *s)
 	if (strcmp(pool_user_name(s->pool), database->url.user ? database->url.user : user->name))
 		return REASON_DATABASE_MOVED;
 	struct config_pool limits = config_effective(database, user);
-	s->pool_timeout = limits.pool_timeout;
-	s->query_timeout = limits.query_timeout;
-	s->cancel_grace = limits.cancel_grace;
-	s->transaction_timeout = limits.transaction_timeout;
-	s->idle_in_transaction_timeout = limits.idle_in_transaction_timeout;
-	s->client_idle_timeout = limits.client_idle_timeout;
-	s->client_write_timeout = limits.client_write_timeout;
+	/* Without memory for new ones it keeps the old. */
+	if (clocks_take(s, &limits) < 0)
+		log_error("client=%u event=out_of_memory", s->id);
 	s->waiter.explain =
 		limits.explain_errors || config_list_has(&config->admin_users, s->front->user);
 	return -1;
@@ -291,10 +286,9 @@ static void choose_database(struct session *s)
 			return;
 		only = database->name;
 	}
-	free(s->chosen_database);
-	s->chosen_database = only ? strdup(only) : NULL;
-	if (s->chosen_database)
-		s->front->database = s->chosen_database;
+	/* Without memory it is told that there is no such database. */
+	if (only && !front_set_names(s->front, s->front->user, only))
+		log_error("client=%u event=out_of_memory", s->id);
 }
 
 bool session_admit(struct session *s)
@@ -341,11 +335,12 @@ void sessions_accept(struct sessions *sessions, const struct protocol *protocol,
 
 	if (!s)
 		goto refuse;
-	s->front = protocol->front_new(host->proto_worker(host->arg, protocol), id);
-	if (!s->front || stream_open(&s->stream, host->loop, fd, NULL, relay_client_readable,
-				 relay_client_drained, s) < 0)
-		goto refuse;
 	s->owner = sessions;
+	s->front = protocol->front_new(host->proto_worker(host->arg, protocol), id);
+	if (!s->front || clocks_take(s, &sessions->config->defaults) < 0 ||
+		stream_open(&s->stream, host->loop, fd, NULL, relay_client_readable,
+			relay_client_drained, s) < 0)
+		goto refuse;
 	s->id = id;
 	s->too_many = too_many;
 	s->connected_wall = clock_wall_usec();
@@ -365,6 +360,8 @@ void sessions_accept(struct sessions *sessions, const struct protocol *protocol,
 refuse:
 	if (s && s->front)
 		protocol->front_free(s->front);
+	if (s && s->clocks)
+		clocks_leave(s);
 	free(s);
 	close(fd);
 	if (host->closed)

@@ -18,6 +18,7 @@ int sessions_new(const struct sessions_host *host, const struct config *config,
 	sessions->host = *host;
 	sessions->config = config;
 	list_init(&sessions->all);
+	list_init(&sessions->clocks);
 	map_init(&sessions->by_key);
 	*ret_sessions = sessions;
 	return 0;

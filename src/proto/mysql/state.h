@@ -97,9 +97,9 @@ struct my_front {
 	enum my_phase phase;
 	uint32_t capabilities;  /* agreed on */
 	struct my_login *login; /* until it is over */
+	char *console_command;  /* that runs; NULL: none */
 	bool identified;        /* the session has looked the account up */
 	bool told_welcome;      /* to the console */
-	char *console_command;  /* that runs; NULL: none */
 	bool session_mode;
 	bool local_files;   /* LOCAL INFILE is allowed */
 	int prepared_limit; /* statements kept on a server connection */
@@ -120,21 +120,21 @@ struct my_front {
 	bool pipelining;                     /* the client had sent more when it was passed on */
 	bool uploading;                      /* LOCAL INFILE: the client's packets are a file */
 	uint8_t sequence;        /* of the last packet of the conversation, whoever sent it */
-	struct refusal *refused; /* the command at hand could not be run: owned */
-	bool discard;            /* ... and has no answer: it is dropped */
+	bool continued;          /* the next packet belongs to it */
+	bool drop_rest;          /* ... and is dropped */
+	bool discard;            /* it was refused, and has no answer: it is dropped */
+	struct refusal *refused; /* it could not be run: owned */
 	size_t n_kept_data;      /* bytes of long data that wait */
 
 	/* What statements about the one before are answered with, once its connection is gone. */
 	uint64_t last_insert_id;
 	int64_t row_count, found_rows;
-	uint16_t n_warnings;
 	struct buf warnings; /* the packets of SHOW WARNINGS; empty: there were none */
 	bool disturbed;      /* ... and the server's own answer would be about weir's question */
+	uint16_t n_warnings;
 
 	size_t forwarding;    /* bytes of a packet still to be passed on */
 	size_t dropping;      /* ... to be dropped */
-	bool continued;       /* the next packet belongs to the present command */
-	bool drop_rest;       /* ... which is dropped */
 	struct my_scan *scan; /* of a statement that is passed on in parts; NULL: none is */
 };
 

@@ -75,7 +75,9 @@ struct pg_front {
 	struct login *login;        /* until it is over */
 	struct pg_console *console; /* in PHASE_CONSOLE */
 	bool session_mode;
-	int prepared_limit; /* statements kept on a server connection */
+	bool asked_settings; /* the server was asked to take what the client asked for at startup */
+	bool retell;         /* weir's own SET changes what the client was told: pass it on */
+	int prepared_limit;  /* statements kept on a server connection */
 
 	/* What the client asked for at startup: what RESET goes back to. */
 	const struct settings *startup;       /* as given: name -> value */
@@ -85,8 +87,6 @@ struct pg_front {
 						    that is lost */
 	const struct settings *resets; /* reported ones that the present statements have reset */
 	struct session_settings settings;
-	bool asked_settings; /* the server was asked to take what the client asked for at startup */
-	bool retell;         /* weir's own SET changes what the client was told: pass it on */
 
 	/* Its statements (transaction mode). */
 	struct client_names statements;

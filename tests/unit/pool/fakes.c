@@ -114,7 +114,7 @@ void timer_init(struct timer *t, struct loop *loop, timer_fn fn, void *arg)
 	t->loop = loop;
 	t->fn = fn;
 	t->arg = arg;
-	t->due = t->armed = USEC_NEVER;
+	t->due = USEC_NEVER;
 	assert_true(world.n_timers < TIMERS_MAX);
 	world.timers[world.n_timers++] = t;
 }
