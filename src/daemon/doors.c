@@ -46,14 +46,16 @@ static void on_accept(void *arg, int fd, const struct sockaddr_storage *peer, so
 	/* Ids are positive as signed numbers too: drivers read them so. */
 	uint32_t id = d->last_id == INT32_MAX ? 1 : d->last_id + 1;
 	bool too_many = porter_is_full(d);
+	/* Before the worker has it, which may be done with it at once. */
+	atomic_fetch_add(&d->n_clients[worker], 1);
+	atomic_fetch_add(&d->n_all_clients, 1);
 	if (worker_post_client(&d->workers[worker], door->protocol, fd, peer, id, too_many) < 0) {
+		doors_client_closed(d, worker, true);
 		log_error("event=client_refused detail=\"out of memory\"");
 		close(fd);
 		return;
 	}
 	d->last_id = id;
-	d->n_clients[worker]++;
-	d->n_all_clients++;
 }
 
 /* No other descriptor is left: nobody can be let in with it. */
@@ -65,35 +67,20 @@ static void on_last_descriptor(
 	porter_turn_away_now(door->daemon, door->protocol, fd);
 }
 
-static void client_is_gone(struct message *message, void *arg)
-{
-	struct notice *notice = container_of(message, struct notice, message);
-	struct daemon *d = arg;
-
-	CHECK(d->n_clients[notice->worker] > 0);
-	d->n_clients[notice->worker]--;
-	free(notice);
-}
-
-static void client_is_uncounted(struct message *message, void *arg)
-{
-	struct daemon *d = arg;
-
-	CHECK(d->n_all_clients > 0);
-	d->n_all_clients--;
-	free(container_of(message, struct notice, message));
-}
-
 void doors_client_closed(void *daemon, unsigned worker, bool counted)
 {
-	daemon_tell(daemon, client_is_gone, worker, 0);
+	struct daemon *d = daemon;
+
+	CHECK(atomic_fetch_sub(&d->n_clients[worker], 1) > 0);
 	if (counted)
 		doors_client_uncounted(daemon);
 }
 
 void doors_client_uncounted(void *daemon)
 {
-	daemon_tell(daemon, client_is_uncounted, 0, 0);
+	struct daemon *d = daemon;
+
+	CHECK(atomic_fetch_sub(&d->n_all_clients, 1) > 0);
 }
 
 /* --- opening and closing --- */

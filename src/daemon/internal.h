@@ -2,9 +2,11 @@
  * The struct of the daemon, and what the files of this folder call of each other: daemon.c (start
  * and end), doors.c (accepting), accounts.c (how many clients each may have), probes.c (what
  * clients are greeted with), porter.c (who cannot come in), reload.c, stop.c. All of it is the main
- * thread's.
+ * thread's, but for the counts of who is inside.
  */
 #pragma once
+
+#include <stdatomic.h>
 
 #include "admin/console.h"
 #include "config/config.h"
@@ -66,8 +68,10 @@ struct daemon {
 	size_t n_doors;
 	bool inherited[LISTEN_OPTIONS];
 	struct buf listen_text; /* for people */
-	unsigned *n_clients;    /* per worker */
-	unsigned n_all_clients; /* without the console's, which max_clients does not keep out */
+	/* Who is inside, per worker, and together without the console's, which max_clients does not
+	 * keep out. Workers count down by themselves: a message would wake the main thread for each
+	 * client that goes, and nobody waits for it. */
+	_Atomic unsigned *n_clients, n_all_clients;
 	uint32_t last_id;
 
 	/* porter.c */
