@@ -101,9 +101,6 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
 		int client = take_in(l, &peer, &len);
 		int error = client < 0 ? errno : 0;
 		if (client >= 0) {
-			int on = 1;
-			if (peer.ss_family != AF_UNIX)
-				setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 			l->plan.fn(l->plan.arg, client, &peer, len);
 			continue;
 		}
@@ -134,8 +131,9 @@ int listener_adopt(
 	keep_spare(l);
 	timer_init(&l->pause, loop, resume, l);
 	evutil_make_socket_nonblocking(fd);
-	/* What is accepted inherits it. */
+	/* What is accepted inherits both; a unix socket has neither. */
 	keepalive_enable(fd);
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
 	event_assign(&l->event, loop_event_base(loop), fd, EV_READ | EV_PERSIST, on_accept, l);
 	if (l->begun && event_add(&l->event, NULL) < 0) {
 		if (l->spare >= 0)
