@@ -318,7 +318,7 @@ static bool act(struct session *s, enum front_verdict verdict)
 	case FRONT_AUTHENTICATED:
 		if (admit(s))
 			return true;
-		if (!is_over(s))
+		if (!is_over(s) && flush(s))
 			block(s, true);
 		return false;
 	case FRONT_SERVER:
@@ -383,8 +383,9 @@ static void pump(struct session *s, struct input in)
 		}
 		enum front_verdict verdict = s->front->protocol->from_client(s->front,
 			s->server ? s->server->back : NULL, &in, &w->to_client, &w->to_server);
-		/* A verdict that closes comes with what is to be said before. */
-		if (!flush(s))
+		/* A verdict that closes comes with what is to be said before. That the proof was
+		 * right goes out with the greeting. */
+		if (verdict != FRONT_AUTHENTICATED && !flush(s))
 			return;
 		again = act(s, verdict);
 	}
