@@ -3,8 +3,8 @@
 
 #include <errno.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <openssl/sha.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,12 +44,59 @@ static long base64_decode(const char *text, size_t len, uint8_t *ret_data, size_
 	return exact ? n - (long)padding : -1;
 }
 
+/* --- digests --- */
+
+/* Looked up once, then only read: to look it up by name at each use takes longer than the use. */
+static pthread_once_t sha256_once = PTHREAD_ONCE_INIT;
+static EVP_MD *sha256_fetched;
+
+static void fetch_sha256(void)
+{
+	sha256_fetched = EVP_MD_fetch(NULL, "SHA256", NULL);
+	CHECK(sha256_fetched);
+}
+
+static const EVP_MD *sha256(void)
+{
+	pthread_once(&sha256_once, fetch_sha256);
+	return sha256_fetched;
+}
+
+static void sha256_digest(const uint8_t data[SCRAM_KEY], uint8_t ret_digest[SCRAM_KEY])
+{
+	CHECK(EVP_Digest(data, SCRAM_KEY, ret_digest, NULL, sha256(), NULL));
+}
+
+/* The digest of the key, masked and filled up to a block, and of the data. */
+static void masked_digest(EVP_MD_CTX *ctx, const uint8_t block[SHA256_CBLOCK], uint8_t mask,
+	const void *data, size_t len, uint8_t ret_digest[SCRAM_KEY])
+{
+	uint8_t masked[SHA256_CBLOCK];
+
+	for (size_t i = 0; i < sizeof(masked); i++)
+		masked[i] = block[i] ^ mask;
+	CHECK(EVP_DigestInit_ex(ctx, sha256(), NULL) &&
+		EVP_DigestUpdate(ctx, masked, sizeof(masked)) && EVP_DigestUpdate(ctx, data, len) &&
+		EVP_DigestFinal_ex(ctx, ret_digest, NULL));
+	explicit_bzero(masked, sizeof(masked));
+}
+
+/* RFC 2104. OpenSSL's own takes four times as long, three of them for looking up its parts by name.
+ * A key is not longer than a block. */
 static void hmac(const uint8_t *key, size_t key_len, const void *data, size_t len, uint8_t *ret_mac)
 {
-	unsigned n;
+	uint8_t block[SHA256_CBLOCK] = {0}, inner[SCRAM_KEY];
+	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
 
-	CHECK(HMAC(EVP_sha256(), key, (int)key_len, data, len, ret_mac, &n) && n == SCRAM_KEY);
+	CHECK(ctx && key_len <= sizeof(block));
+	memcpy(block, key, key_len);
+	masked_digest(ctx, block, 0x36, data, len, inner);
+	masked_digest(ctx, block, 0x5c, inner, sizeof(inner), ret_mac);
+	EVP_MD_CTX_free(ctx);
+	explicit_bzero(block, sizeof(block));
 }
+
+/* --- verifiers --- */
 
 /* Whoever asks twice, of the same or of another worker, must not learn from the salt whether the
  * user exists. */
@@ -71,10 +118,10 @@ int scram_verifier_derive(
 	struct scram_verifier v = salted_for(user);
 
 	if (!PKCS5_PBKDF2_HMAC(password, (int)strlen(password), v.salt, (int)v.salt_len,
-		    SCRAM_ITERATIONS, EVP_sha256(), SCRAM_KEY, salted))
+		    SCRAM_ITERATIONS, sha256(), SCRAM_KEY, salted))
 		return -ENOMEM;
 	hmac(salted, SCRAM_KEY, "Client Key", strlen("Client Key"), client_key);
-	SHA256(client_key, SCRAM_KEY, v.stored_key);
+	sha256_digest(client_key, v.stored_key);
 	hmac(salted, SCRAM_KEY, "Server Key", strlen("Server Key"), v.server_key);
 	explicit_bzero(salted, sizeof(salted));
 	explicit_bzero(client_key, sizeof(client_key));
@@ -233,7 +280,7 @@ static bool proof_is_right(
 	hmac(s->verifier.stored_key, SCRAM_KEY, auth_message->data, auth_message->len, client_key);
 	for (int i = 0; i < SCRAM_KEY; i++)
 		client_key[i] ^= proof[i];
-	SHA256(client_key, SCRAM_KEY, stored_key);
+	sha256_digest(client_key, stored_key);
 	explicit_bzero(client_key, sizeof(client_key));
 	return bytes_equal_secret(stored_key, s->verifier.stored_key, SCRAM_KEY);
 }
