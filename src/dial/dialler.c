@@ -28,6 +28,7 @@ struct job {
 	char *user, *password;
 	usec_t connect_timeout;
 	unsigned flavour;
+	bool prefers_writable;
 	struct dial_result *dialled;
 	struct probe_result *probed;
 	void *cancel;
@@ -78,7 +79,8 @@ static struct dial_target target_of(const struct job *job)
 		.user = job->user,
 		.password = job->password,
 		.connect_timeout = job->connect_timeout,
-		.flavour = job->flavour};
+		.flavour = job->flavour,
+		.prefers_writable = job->prefers_writable};
 }
 
 static void run_dial(struct job *job)
@@ -272,6 +274,7 @@ static struct job *target_job(const struct protocol *protocol, const struct dial
 	job->protocol = protocol;
 	job->connect_timeout = target->connect_timeout;
 	job->flavour = target->flavour;
+	job->prefers_writable = target->prefers_writable;
 	/* A name that was lost on the way would make it a login as someone else. */
 	if (url_copy(target->url, &job->url) < 0 || !copy_text(&job->user, target->user) ||
 		!copy_text(&job->password, target->password)) {

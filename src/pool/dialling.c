@@ -152,7 +152,8 @@ static int start(struct pool *pool, bool overflow)
 		.user = url->user ? NULL : pool->user,
 		.password = url->user ? NULL : pool->password,
 		.connect_timeout = pool->limits.connect_timeout,
-		.flavour = next_flavour(pool)};
+		.flavour = next_flavour(pool),
+		.prefers_writable = pool_prefers_writable(pool, pool_now(pool))};
 	struct dial *dial = malloc(sizeof(*dial));
 
 	if (!dial)

@@ -300,6 +300,7 @@ void pool_timer_fired(void *arg)
 	expire_deadlines(pool, SERVER_CLEANING, now);
 	expire_deadlines(pool, SERVER_HELD, now);
 	expire_deadlines(pool, SERVER_CLOSING, now);
+	pool_review_demotion(pool, now);
 	watch_lent(pool, now);
 	expire_idle(pool, now);
 	time_out_waiters(pool, now);

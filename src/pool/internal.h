@@ -2,8 +2,9 @@
  * The struct of a pool's shard, and what the files of this folder call of each other: pools.c (all
  * pools of a worker), pool.c (acquire, release), queue.c (those who wait), board.c (what shards see
  * of each other), dialling.c (new connections), expiry.c (the clock), census.c and explain.c (who
- * holds the pool), crowd.c (full for long), server.c (server connections), ledger.c (the one
- * budget), shard.c (messages between shards), stats.c, info.c (what the console asks).
+ * holds the pool), failover.c (servers that take no writes), crowd.c (full for long), server.c
+ * (server connections), ledger.c (the one budget), shard.c (messages between shards), stats.c,
+ * info.c (what the console asks).
  *
  * Two rules keep this free of surprises. waiter->done() is only called from pool_release() and what
  * leads to it, and from pool_tend(); so whatever else finds that a waiter can be helped calls
@@ -103,6 +104,13 @@ struct trouble {
 	struct refusal refusal;
 };
 
+/* Its server was found to take no writes. */
+struct demotion {
+	usec_t since; /* the last time; 0: never */
+	usec_t delay; /* before the next time: the new one may be no better */
+	bool again;   /* ... as has been found out meanwhile */
+};
+
 struct pool {
 	struct map_node node;
 	struct list link; /* in pools->all, in the order they were made */
@@ -146,6 +154,7 @@ struct pool {
 	struct trouble trouble;
 	usec_t suspect_before; /* idle connections that are older are tested before use */
 	usec_t retired_before; /* connections that were opened before are not reused */
+	struct demotion demotion;
 	struct deferred tending;
 	struct timer timer;
 	struct pool_stats stats;
@@ -183,6 +192,20 @@ static inline usec_t pool_now(const struct pool *pool)
 
 /* The pool of that database and server account, made if the configuration has it; else NULL. */
 struct pool *pools_of(struct pools *pools, const char *name, const char *user);
+
+/* No connection that was open or being opened at `moment` will be reused. */
+void pool_retire(struct pool *pool, usec_t moment);
+
+/* --- failover.c --- */
+
+/* Looks again, if that is due. */
+void pool_review_demotion(struct pool *pool, usec_t now);
+
+/* Another shard has found, at that moment, that the server takes no writes. */
+void pool_told_demotion(struct pool *pool, usec_t moment);
+
+/* Whether servers that take writes are to be preferred by now. */
+bool pool_prefers_writable(const struct pool *pool, usec_t now);
 
 /* --- pool.c --- */
 
@@ -381,6 +404,9 @@ void shard_tell_wish(struct pool *pool, unsigned shard);
 
 /* Tells the other shards that the server does not answer. */
 void shard_tell_suspicion(struct pool *pool);
+
+/* Tells them that it takes no writes. */
+void shard_tell_demotion(struct pool *pool, usec_t moment);
 
 /* Sends a connection at rest to another shard. False: it could not be moved, and stays. */
 MUST_USE bool shard_send_server(struct pool *pool, struct server *server, unsigned shard);

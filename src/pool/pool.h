@@ -163,6 +163,10 @@ void pool_abandon(struct pool *pool, struct server *server);
 /* Closes a connection; with the protocol's farewell if it is at rest. */
 void pool_close(struct pool *pool, struct server *server, enum reason reason);
 
+/* The server of a lent connection takes no writes (any more): nobody gets an old connection from
+ * now on, on no worker, and new ones are looked for. The connection stays lent. */
+void pool_condemn(struct pool *pool, struct server *server);
+
 /* Cancels what a lent connection runs now, on a dialler thread. It will not be handed to anyone
  * else before the cancel is over. `over` (may be NULL) is called when it is, unless the connection
  * has been given back before. */

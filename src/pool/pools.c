@@ -235,15 +235,16 @@ struct pool *pools_next(struct pools *pools, struct pool *after)
 
 static void retire(void *arg, struct server *server)
 {
+	if (server->opened > server->pool->retired_before)
+		return;
 	server->retired = true;
 	if (server->state == SERVER_IDLE)
 		pool_close(server->pool, server, REASON_SERVER_RECONNECT);
 }
 
-/* No connection that is open or being opened now will be reused. */
-static void retire_all(struct pool *pool)
+void pool_retire(struct pool *pool, usec_t moment)
 {
-	pool->retired_before = pool_now(pool);
+	pool->retired_before = moment;
 	pool_each_server(pool, retire, NULL);
 }
 
@@ -279,7 +280,7 @@ static void reload(struct pool *pool, const struct config *config)
 
 	pool->database = database;
 	if (!same)
-		retire_all(pool);
+		pool_retire(pool, pool_now(pool));
 	if (database) {
 		enum fair_by before = pool->limits.fair_by;
 		pool->limits = database->pool;
@@ -336,7 +337,7 @@ void pools_reconnect(struct pools *pools, const char *database)
 
 	while ((pool = pools_next(pools, pool))) {
 		if (is_meant(pool->name, database))
-			retire_all(pool);
+			pool_retire(pool, pool_now(pool));
 	}
 }
 

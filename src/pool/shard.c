@@ -25,6 +25,7 @@ enum note_kind {
 	NOTE_FULL,
 	NOTE_WISH,
 	NOTE_SUSPICION,
+	NOTE_DEMOTION,
 	NOTE_SERVER,
 	NOTE_NEWS,
 	NOTE_CROWD,
@@ -154,6 +155,9 @@ static void act(struct pool *pool, struct note *note)
 		break;
 	case NOTE_SUSPICION:
 		pool_told_suspicion(pool);
+		break;
+	case NOTE_DEMOTION:
+		pool_told_demotion(pool, note->since);
 		break;
 	case NOTE_SERVER:
 		take_server(pool, note);
@@ -453,12 +457,25 @@ void shard_tell_wish(struct pool *pool, unsigned shard)
 	}
 }
 
-void shard_tell_suspicion(struct pool *pool)
+static void tell_others(struct pool *pool, enum note_kind kind, usec_t moment)
 {
 	for (unsigned i = 0; i < pool->owner->host.n_shards; i++) {
-		if (i != pool->owner->host.shard)
-			post(pool, i, note_new(pool, NOTE_SUSPICION));
+		if (i == pool->owner->host.shard)
+			continue;
+		struct note *note = note_new(pool, kind);
+		note->since = moment;
+		post(pool, i, note);
 	}
+}
+
+void shard_tell_suspicion(struct pool *pool)
+{
+	tell_others(pool, NOTE_SUSPICION, 0);
+}
+
+void shard_tell_demotion(struct pool *pool, usec_t moment)
+{
+	tell_others(pool, NOTE_DEMOTION, moment);
 }
 
 void pool_share(struct pool *pool)

@@ -130,6 +130,8 @@ struct back {
 	usec_t pin_since;
 	const char *pin_statement; /* what has caused it, shortened; "": not known */
 	bool dirty;                /* needs a reset before another client may have it */
+	/* Its server has refused a write because it takes none; the holder takes it back. */
+	bool demoted;
 	bool has_last_words;
 	struct refusal last_words; /* the server's own farewell, if it said one */
 	/* What was seen since the numbers were last taken (see pool/stats.h). */
@@ -182,6 +184,9 @@ struct dial_target {
 	/* What a connection is opened with and cannot change later, in the protocol's own bits:
 	 * clients only get connections of their own flavour. */
 	unsigned flavour;
+	/* Of several hosts and addresses, those that take writes are tried before the others, if
+	 * the URL does not say which it wants. */
+	bool prefers_writable;
 };
 
 /* The refusal of a target whose password is a hash: weir cannot log in with that. */

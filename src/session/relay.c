@@ -534,6 +534,10 @@ static void server_readable(struct stream *stream, void *arg)
 		server_lost(s);
 		return;
 	}
+	if (back->demoted) {
+		back->demoted = false;
+		pool_condemn(s->pool, server);
+	}
 	if (stream_unsent(&s->stream) > CLIENT_UNSENT_MAX) {
 		s->throttled = true;
 		stream_want_read(stream, false);

@@ -26,7 +26,8 @@ def pytest_collection_modifyitems(items):
     """For --dist loadgroup: what one process runs in a row is a module's tests against one server."""
     for item in items:
         params = getattr(item, "callspec", None)
-        server = [params.params[name] for name in ("database_server", "own_database_server", "side", "kind")
+        server = [params.params[name] for name in ("database_server", "own_database_server", "side", "kind",
+                                                   "some_server")
                   if params and name in params.params]
         group = "-".join([item.path.stem, *server])
         item.add_marker(pytest.mark.xdist_group(group))
@@ -76,6 +77,7 @@ class Postgres:
             check=True, capture_output=True, cwd="/", **self.as_postgres)
         hba = self.data / "pg_hba.conf"
         hba.write_text("local all all trust\n"
+                       "local replication all trust\n"
                        "host all md5user 127.0.0.1/32 md5\n"
                        "host all all 127.0.0.1/32 scram-sha-256\n")
         self.start()

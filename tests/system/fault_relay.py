@@ -25,9 +25,10 @@ class FaultRelay:
     new connections lead nowhere; "refuse": whoever comes gets `refusal` and is closed; "hang_up": is closed at once.
     `reset_after`: each new connection is reset when so many bytes of the server have passed."""
 
-    def __init__(self, to_port, port=0, make_socket=socket.socket):
-        """From a free port on 127.0.0.1 to `to_port`, both of which may be changed. A socket that `make_socket` has made in
-        another network namespace stays there."""
+    def __init__(self, to_port, port=0, host="127.0.0.1", make_socket=socket.socket):
+        """From a free port of `host` to a server's on 127.0.0.1, `to_port`, which may be changed. A socket that
+        `make_socket` has made in another network namespace stays there."""
+        self.host = host
         self.to_port = to_port
         self.make_socket = make_socket
         self.way = "forward"
@@ -45,7 +46,7 @@ class FaultRelay:
     def open(self):
         self.listener = self.make_socket()
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.listener.bind(("127.0.0.1", self.port))
+        self.listener.bind((self.host, self.port))
         self.listener.listen(128)
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self.accept, args=(self.listener,), daemon=True).start()

@@ -22,6 +22,12 @@
 /* A statement that was cancelled: ER_QUERY_INTERRUPTED. */
 #define ERROR_INTERRUPTED 1317
 
+/* Writes that are refused: an option is in the way, a read-only transaction, a read-only storage.
+ */
+#define ERROR_OPTION      1290
+#define ERROR_TRANSACTION 1792
+#define ERROR_STORAGE     1836
+
 #define OK_STATUS_OFFSET 3 /* of an EOF packet's payload */
 
 static size_t least(size_t a, size_t b)
@@ -243,6 +249,17 @@ static void ask_changes(struct answer *a)
 		a->back, (struct my_expectation){.kind = MY_EXPECT_TRACK, .shape = SHAPE_SIMPLE});
 }
 
+/* A transaction is read-only because the client wants it so, or because nobody may write. */
+static void ask_role(struct answer *a)
+{
+	a->back->asks_role = false;
+	if (!my_back_has_room(a->back, 1))
+		return;
+	my_send_query(a->to_server, MYSQL_ROLE_SQL);
+	my_back_expect(
+		a->back, (struct my_expectation){.kind = MY_EXPECT_ROLE, .shape = SHAPE_RESULTS});
+}
+
 static void note_rows(struct my_front *front, const struct follow *f)
 {
 	front->n_warnings = f->n_warnings;
@@ -266,6 +283,8 @@ static void end_client(struct answer *a, const struct follow *f, bool ok)
 	if (front->found & SCAN_STORED_FUNCTION && !strstr(back->handle->version, "MariaDB"))
 		ask_changes(a);
 	bool leaves = !(back->status & MY_STATUS_IN_TRANS) && list_empty(&back->pins);
+	if (back->asks_role && !back->half_command)
+		ask_role(a);
 	/* A server that answers before it has heard all: nothing can be asked in between. */
 	if (front->session_mode || front->found & SCAN_DIAGNOSTICS || back->half_command)
 		return;
@@ -297,6 +316,8 @@ static void end_answer(struct answer *a, bool ok)
 		my_stmt_learn(back->expected[0].statement, &back->prepare_answer);
 	buf_clear(&back->prepare_answer);
 	pop(back);
+	if (kind == MY_EXPECT_ROLE && ok && ended.n_rows)
+		back->base.demoted = true;
 	if (kind == MY_EXPECT_CLIENT && a->front)
 		end_client(a, &ended, ok);
 }
@@ -403,11 +424,22 @@ static enum back_verdict handle_eof(struct answer *a)
 	return BACK_MORE;
 }
 
+static void note_role(struct my_back *back, const struct my_error *error)
+{
+	/* "running with the --read-only option"; there are other options. */
+	if (error->code == ERROR_STORAGE ||
+		(error->code == ERROR_OPTION &&
+			(strstr(error->text, "read-only") || strstr(error->text, "read_only"))))
+		back->base.demoted = true;
+	back->asks_role = error->code == ERROR_TRANSACTION;
+}
+
 static enum back_verdict handle_client_error(struct answer *a, const struct my_error *error)
 {
 	struct my_front *front = a->front;
 	struct refusal refusal;
 
+	note_role(a->back, error);
 	if (front->base.instead && error->code == ERROR_INTERRUPTED) {
 		/* weir cancelled it, and knows better why. */
 		refusal_set(&refusal, front->base.instead, NULL);
@@ -448,6 +480,7 @@ static enum back_verdict handle_error(struct answer *a)
 		back->base.has_last_words = true;
 		return BACK_BROKEN;
 	case MY_EXPECT_WARNINGS:
+	case MY_EXPECT_ROLE:
 	case MY_EXPECT_TRACK:
 	case MY_EXPECT_LOCKS:
 		break;

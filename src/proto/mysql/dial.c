@@ -33,6 +33,7 @@ struct dialling {
 	struct handshake *greeting; /* what was learnt, if no more than that is wanted; else NULL */
 	struct buf trouble;         /* what became of each attempt so far */
 	bool final;
+	bool needs_writable;
 };
 
 /* --- what went wrong, in words --- */
@@ -140,6 +141,34 @@ static void explain(struct dialling *d, const struct place *place, int r, const 
 	}
 }
 
+/* 0; 2 with words in h->error if the server takes no writes; or as link_read_packet(). A server
+ * that does not know what it is asked may be as it likes. */
+static int check_writable(struct link *l, struct handshake *h)
+{
+	unsigned n_ends = 0, n_packets = 0;
+	struct buf b = {0};
+	struct my_error error;
+
+	size_t offset = my_begin(&b, 0);
+	buf_u8(&b, MY_COM_QUERY);
+	buf_text(&b, MYSQL_ROLE_SQL);
+	my_end(&b, offset);
+	int r = b.failed ? -ENOMEM : link_write(l, b.data, b.len);
+	buf_clear(&b);
+	/* The columns' number and definition, and an EOF; the rows, if any, and an EOF. */
+	for (; r == 0 && n_ends < 2; n_packets++) {
+		r = link_read_packet(l);
+		if (r == 0 && my_error_read(l->packet.data, l->packet.len, &error))
+			return 0;
+		n_ends += r == 0 && l->packet.len == 5 && l->packet.data[0] == 0xfe;
+	}
+	if (r != 0 || n_packets == 4)
+		return r;
+	h->error.code = 0;
+	text_copy(h->error.text, sizeof(h->error.text), "the server is read-only");
+	return 2;
+}
+
 static int log_in(const struct dialling *d, const struct place *place, struct link *l,
 	struct handshake *h, struct dialled *ret_dialled)
 {
@@ -151,6 +180,8 @@ static int log_in(const struct dialling *d, const struct place *place, struct li
 
 	if (r == 0)
 		r = arm(l, h);
+	if (r == 0 && d->needs_writable)
+		r = check_writable(l, h);
 	return r == 0 ? take_over(d, place, l, h, ret_dialled) : r;
 }
 
@@ -286,6 +317,12 @@ int mysql_dial(const struct dial_target *target, struct dialled *ret_dialled,
 		buf_printf(&d.trouble, DIAL_NO_PASSWORD, d.user);
 		d.final = true;
 	} else {
+		d.needs_writable = target->prefers_writable;
+		r = try_hosts(&d, ret_dialled);
+	}
+	if (r == 1 && d.needs_writable && !d.final) {
+		buf_clear(&d.trouble);
+		d.needs_writable = false;
 		r = try_hosts(&d, ret_dialled);
 	}
 	if (r == 1) {

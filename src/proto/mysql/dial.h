@@ -26,6 +26,11 @@ struct handshake;
 	"session_track_schema=ON, session_track_transaction_info='OFF'"
 #define MYSQL_NAMES_SQL "SET NAMES utf8mb4 COLLATE utf8mb4_general_ci"
 
+/* A row if the server takes no writes. MariaDB's variable has got more values than OFF and ON. */
+#define MYSQL_ROLE_SQL                                                                             \
+	"SELECT 1 FROM DUAL WHERE CONCAT('', @@GLOBAL.read_only) NOT IN ('0', 'OFF') OR "          \
+	"@@GLOBAL.innodb_read_only"
+
 /* A connection that is logged in: struct dialled's handle. */
 struct mysql_handle {
 	uint32_t connection_id; /* the server's */

@@ -168,6 +168,7 @@ enum my_expect_kind {
 	MY_EXPECT_SCHEMA,   /* weir goes to the client's schema, which may be gone */
 	MY_EXPECT_PREPARE,  /* of a client's statement: its number is wanted */
 	MY_EXPECT_WARNINGS, /* weir asks SHOW WARNINGS for the client */
+	MY_EXPECT_ROLE,     /* weir asks whether the server takes writes */
 	MY_EXPECT_TRACK,    /* weir asks what the client's statement has changed */
 	MY_EXPECT_LOCKS,    /* ... which locks the client still holds */
 };
@@ -202,6 +203,7 @@ struct my_back {
 	struct buf locks;        /* the answer to which of them are held */
 	bool upload_begun;       /* some of the file that the server awaits was passed on */
 	uint8_t upload_sequence; /* of the packet that asked for it */
+	bool asks_role;          /* a write was refused: is it the server that takes none? */
 	bool half_command;       /* of the client's command a part is still to come */
 	size_t forwarding;       /* bytes of a packet still to be passed on */
 	size_t dropping;         /* ... to be swallowed */

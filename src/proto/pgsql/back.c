@@ -202,15 +202,6 @@ static enum back_verdict broken(struct pg_back *back, const char *detail)
 	return BACK_BROKEN;
 }
 
-/* Cuts a server's report into a refusal. */
-static void quote_report(const struct pg_report *report, enum reason reason, struct refusal *ret)
-{
-	refusal_set(ret, reason, NULL);
-	if (strlen(report->sqlstate) == 5)
-		text_copy(ret->sqlstate, sizeof(ret->sqlstate), report->sqlstate);
-	text_copy(ret->text, sizeof(ret->text), report->text);
-}
-
 /* The client has been told: what it calls by that name is another statement from now on. */
 static void renew(struct pg_front *front, struct statement *old)
 {
@@ -252,14 +243,16 @@ static enum back_verdict handle_error(struct answer *a)
 
 	pg_report_read(a->content, a->content_len, &report);
 	if (strcmp(report.severity, "FATAL") == 0 || strcmp(report.severity, "PANIC") == 0) {
-		quote_report(&report, REASON_SERVER_LOST, &back->base.last_words);
+		pg_report_quote(&report, REASON_SERVER_LOST, &back->base.last_words);
 		back->base.has_last_words = true;
 		return BACK_BROKEN;
 	}
 	supersede(a, &report);
+	/* A transaction that the client made read-only is refused with the same code. */
+	back->base.demoted |= back->handle->standby && strcmp(report.sqlstate, "25006") == 0;
 	const struct expectation *e = first(back);
 	if (e && e->own && e->kind == EXPECT_QUERY) {
-		quote_report(&report, REASON_SERVER_LOST, &back->own_report);
+		pg_report_quote(&report, REASON_SERVER_LOST, &back->own_report);
 		back->own_error = true;
 		/* Settings that cannot be restored: the client's statement must not count. */
 		if (back->cleaning || (a->front && a->front->phase == PHASE_READY)) {
@@ -302,7 +295,7 @@ static enum back_verdict handle_notice(struct answer *a)
 
 	pg_report_read(a->content, a->content_len, &report);
 	if (text_starts_with(report.sqlstate, "57P")) {
-		quote_report(&report, REASON_SERVER_LOST, &back->base.last_words);
+		pg_report_quote(&report, REASON_SERVER_LOST, &back->base.last_words);
 		back->base.has_last_words = true;
 	}
 	if (a->front && !swallowed(a))
@@ -414,6 +407,8 @@ static enum back_verdict handle_parameter(struct answer *a)
 		return broken(back, "invalid ParameterStatus");
 	bool own = swallowed(a);
 	const struct settings *list;
+	if (strcmp(name, "in_hot_standby") == 0)
+		back->handle->standby = strcmp(value, "on") == 0;
 	if (settings_with(table, back->settings.reported, name, value, &list) == 0) {
 		settings_replace(&back->settings.reported, list);
 		settings_unref(list);

@@ -187,6 +187,8 @@ static int take_over(PGconn *conn, const struct pgsql_key *key, struct dialled *
 		return r;
 	}
 	handle->process_id = (uint32_t)PQbackendPID(conn);
+	const char *standby = PQparameterStatus(conn, "in_hot_standby");
+	handle->standby = standby && strcmp(standby, "on") == 0;
 	handle->conn = conn;
 	handle->key = *key;
 	*ret_dialled =
@@ -312,6 +314,19 @@ static int try_hosts(struct dialling *d, const char *attrs, struct dialled *ret_
 	return r;
 }
 
+/* A wish about the hosts together, of which libpq sees one at a time. */
+static int try_hosts_twice(
+	struct dialling *d, const char *preferred_attrs, struct dialled *ret_dialled)
+{
+	int r = try_hosts(d, preferred_attrs, ret_dialled);
+
+	if (r == 1 && !d->final) {
+		buf_clear(&d->trouble);
+		r = try_hosts(d, "any", ret_dialled);
+	}
+	return r;
+}
+
 static void refuse(struct dialling *d, struct refusal *ret_refusal, bool *ret_final)
 {
 	buf_u8(&d->trouble, 0);
@@ -334,12 +349,9 @@ int pgsql_dial(const struct dial_target *target, struct dialled *ret_dialled,
 		d.final = true;
 		r = 1;
 	} else if (attrs && strcmp(attrs, "prefer-standby") == 0) {
-		/* A wish about the hosts together, of which libpq sees one at a time. */
-		r = try_hosts(&d, "standby", ret_dialled);
-		if (r == 1 && !d.final) {
-			buf_clear(&d.trouble);
-			r = try_hosts(&d, "any", ret_dialled);
-		}
+		r = try_hosts_twice(&d, "standby", ret_dialled);
+	} else if (target->prefers_writable && (!attrs || strcmp(attrs, "any") == 0)) {
+		r = try_hosts_twice(&d, "read-write", ret_dialled);
 	} else {
 		r = try_hosts(&d, NULL, ret_dialled);
 	}

@@ -21,6 +21,7 @@ struct pgsql_key {
 /* A connection that is logged in: struct dialled's handle. */
 struct pgsql_handle {
 	uint32_t process_id;
+	bool standby;          /* in_hot_standby, which servers report from version 14 on */
 	struct buf parameters; /* what the server reported then: name NUL value NUL ... */
 	void *conn; /* PGconn *: kept for the end; owns libpq's own descriptor and the SSL */
 	/* Packed by another worker: what the server has reported since, and settings that were made

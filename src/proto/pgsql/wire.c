@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "util/text.h"
+
 void pg_write_header(uint8_t ret_header[PG_HEADER], uint8_t type, size_t total)
 {
 	uint32_t n = (uint32_t)(total - 1);
@@ -142,4 +144,12 @@ void pg_literal(struct buf *b, const char *text)
 void pg_identifier(struct buf *b, const char *name)
 {
 	quote(b, name, '"');
+}
+
+void pg_report_quote(const struct pg_report *report, enum reason reason, struct refusal *ret)
+{
+	refusal_set(ret, reason, NULL);
+	if (strlen(report->sqlstate) == 5)
+		text_copy(ret->sqlstate, sizeof(ret->sqlstate), report->sqlstate);
+	text_copy(ret->text, sizeof(ret->text), report->text);
 }

@@ -83,6 +83,9 @@ struct pg_report {
 
 void pg_report_read(const uint8_t *content, size_t len, struct pg_report *ret_report);
 
+/* Cuts it into a refusal. */
+void pg_report_quote(const struct pg_report *report, enum reason reason, struct refusal *ret);
+
 /* Appends `text` as an SQL string literal, and as a quoted identifier. */
 void pg_literal(struct buf *b, const char *text);
 void pg_identifier(struct buf *b, const char *name);

@@ -76,6 +76,57 @@ static void who_hears_nothing_of_other_shards_says_so(void **state)
 	world_end();
 }
 
+/* --- servers that change roles --- */
+
+static void demoted_server_loses_its_connections_on_all_shards(void **state)
+{
+	begin(3, 4, 0);
+	for (char name = 'a'; name <= 'd'; name++)
+		client_ask_at(name, (unsigned)(name - 'a') % 3, 0);
+	world_settle();
+	assert_int_equal(world.n_opened, 4);
+	client_release('b');
+	world_settle();
+	world_pass(1);
+	/* The client of shard 0 learns it; shard 1 has an idle one, shard 2 one that is lent. */
+	pool_condemn(world_pool(0), client('a')->server);
+	world_settle();
+	assert_int_equal(sum_of(SERVER_IDLE), 0);
+	assert_true(client_has('a') && client_has('c'));
+	client_release('c');
+	client_release('a');
+	client_release('d');
+	world_settle();
+	assert_int_equal(world_n_open(), 0);
+	client_ask_at('e', 2, 0);
+	world_settle();
+	assert_true(client_has('e'));
+	client_release('e');
+	world_settle();
+	assert_int_equal(sum_of(SERVER_IDLE), 1);
+	world_end();
+}
+
+static void server_that_stays_demoted_is_left_less_and_less_often(void **state)
+{
+	unsigned n_before = 0;
+
+	begin(1, 1, 0);
+	for (int i = 0; i < 600; i++) {
+		client_ask('a');
+		world_settle();
+		pool_condemn(world_pool(0), client('a')->server);
+		client_release('a');
+		world_pass(SECONDS(1) / 10);
+		/* 0, 0.5, 1.5, 3.5, 7.5 s, then every 5 s. */
+		if (i == 80)
+			n_before = world.n_opened;
+	}
+	assert_true(n_before >= 5 && n_before <= 7);
+	assert_true(world.n_opened - n_before >= 9 && world.n_opened - n_before <= 12);
+	world_end();
+}
+
 /* --- lending --- */
 
 static void idle_connection_goes_to_the_shard_where_someone_waits(void **state)
@@ -343,6 +394,8 @@ int main(void)
 		cmocka_unit_test(reload_while_a_connection_travels),
 		cmocka_unit_test(shard_with_one_too_many_closes_the_one_that_arrives),
 		cmocka_unit_test(connections_die_while_they_are_let_go),
+		cmocka_unit_test(demoted_server_loses_its_connections_on_all_shards),
+		cmocka_unit_test(server_that_stays_demoted_is_left_less_and_less_often),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
