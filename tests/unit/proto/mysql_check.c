@@ -29,12 +29,12 @@ static void print_answer(const uint8_t *payload, size_t len, struct buf *b)
 		buf_printf(b, "GREETING");
 	else if (len > 30 && memcmp(payload, "\1-----BEGIN", 11) == 0)
 		buf_printf(b, "KEY");
+	else if (len == 1 || (len == 2 && payload[0] == 1 && payload[1] < ' '))
+		buf_printf(b, "[%u]", payload[len - 1]);
 	else if (len > 1 && len < TEXT_MAX && payload[0] == len - 1)
 		buf_printf(b, "%.*s", (int)(len - 1), payload + 1);
 	else if (len > 1 && len < TEXT_MAX && payload[0] == 0xfb)
 		buf_printf(b, "FILE(%.*s)", (int)(len - 1), payload + 1);
-	else if (len == 1 || (len == 2 && payload[0] == 1))
-		buf_printf(b, "[%u]", payload[len - 1]);
 	else
 		buf_printf(b, "<%zu>", len);
 }

@@ -129,6 +129,10 @@ static void log_in(struct world *w, const struct my_script_step *step)
 	struct buf b = {0};
 
 	say_login(w, step->who, step->plugin, step->proof, &b);
+	if (b.len - MY_HEADER > step->max) {
+		b.len = MY_HEADER + step->max;
+		my_end(&b, 0);
+	}
 	deliver_client(w, step->who, &b);
 	buf_clear(&b);
 }
@@ -226,6 +230,18 @@ static void take_outcome(struct world *w, struct my_outcome *ret)
 	}
 }
 
+/* As a probe would tell it. */
+static void learn(struct world *w, const char *version)
+{
+	struct buf greeting = {0};
+
+	buf_cstr(&greeting, version);
+	buf_u8(&greeting, MYSQL_COLLATION);
+	buf_u16le(&greeting, MY_STATUS_AUTOCOMMIT);
+	mysql_protocol.worker_learn(w->play.worker, &greeting);
+	buf_clear(&greeting);
+}
+
 static void begin(struct world *w, const struct my_script *script)
 {
 	struct config_pool *limits = &w->play.limits;
@@ -241,6 +257,8 @@ static void begin(struct world *w, const struct my_script *script)
 	limits->client_memory = 1 << 20;
 	limits->local_infile = script->local_infile;
 	play_begin(&w->play);
+	if (script->version)
+		learn(w, script->version);
 	for (unsigned i = 0; i < 2; i++) {
 		w->pools[i] = mysql_protocol.pool_new(w->play.worker);
 		assert_non_null(w->pools[i]);

@@ -56,10 +56,17 @@ void console_next(struct my_script *s)
 
 void client_logs_in(struct my_script *s, unsigned client, const char *plugin, enum my_proof proof)
 {
+	client_logs_in_cut(s, client, plugin, proof, SIZE_MAX);
+}
+
+void client_logs_in_cut(
+	struct my_script *s, unsigned client, const char *plugin, enum my_proof proof, size_t len)
+{
 	struct my_script_step *step = add(s, STEP_LOGIN, client);
 
 	step->plugin = plugin;
 	step->proof = proof;
+	step->max = len;
 }
 
 void client_proves(struct my_script *s, unsigned client, enum my_proof proof)

@@ -46,6 +46,7 @@ struct my_script_step {
 	struct buf bytes;
 	const char *plugin; /* that the client names at its login */
 	enum my_proof proof;
+	size_t max; /* bytes of its response */
 };
 
 struct my_script {
@@ -77,6 +78,8 @@ void server_breaks(struct my_script *s);
 void other_pool(struct my_script *s);
 void console_next(struct my_script *s);
 void client_logs_in(struct my_script *s, unsigned client, const char *plugin, enum my_proof proof);
+void client_logs_in_cut(struct my_script *s, unsigned client, const char *plugin,
+	enum my_proof proof, size_t len); /* ... with a payload of no more than `len` bytes */
 void client_proves(struct my_script *s, unsigned client, enum my_proof proof);
 void my_script_clear(struct my_script *s);
 
