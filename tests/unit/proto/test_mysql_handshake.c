@@ -7,6 +7,7 @@
 
 #include "../test.h"
 #include "auth/caching_sha2.h"
+#include "mysql_greetings.h"
 #include "proto/mysql/handshake.h"
 #include "util/check.h"
 
@@ -25,10 +26,6 @@ struct bytes {
 		NULL, 0                                                                            \
 	}
 
-#define NONCE_8  "\1\2\3\4\5\6\7\10"
-#define NONCE_12 "\11\12\13\14\15\16\17\20\21\22\23\24"
-#define NONCE    NONCE_8 NONCE_12
-#define ZEROS_10 "\0\0\0\0\0\0\0\0\0\0"
 #define ZEROS_23 ZEROS_10 ZEROS_10 "\0\0\0"
 
 #define NATIVE_PROOF                                                                               \
@@ -41,16 +38,6 @@ struct bytes {
 	"\x60\xa0\xf4\xf8\xbc\xb6\x39\x60\x43\xe4\x4b\x2a\x25\x52\x1a\xf1\x6f\x08\x15\xff\x63\x69" \
 	"\xcc\x54\x1c\x28\x1e\x2c\x44\x55\xc8\x23\x2b\x79\xb2\x1e\xe5\xbb\x93\x35\x07\x72\x5d\xb2" \
 	"\xf2\x91\x9e\xa0\x9e\x67\x6f\x6a\xbe\xe1\x9c\x5c\x7b\x98\xb4\x0a\x62\x7a\x97\x07"
-
-/* Connection 42; utf8mb4_general_ci, or MySQL's utf8mb4_0900_ai_ci; autocommit. */
-#define MARIADB_GREETING                                                                           \
-	"\x0a"                                                                                     \
-	"5.5.5-10.11.19-MariaDB\0\x2a\0\0\0" NONCE_8 "\0\xfe\xf7\x2d\2\0\xff\x81\x15"              \
-	"\0\0\0\0\0\0\x1d\0\0\0" NONCE_12 "\0mysql_native_password\0"
-#define MYSQL_GREETING                                                                             \
-	"\x0a"                                                                                     \
-	"9.7.4-2\0\x2a\0\0\0" NONCE_8 "\0\xff\xff\xff\2\0\xff\xdf\x15" ZEROS_10 NONCE_12           \
-	"\0caching_sha2_password\0"
 
 /* What weir asks of MariaDB, which does not offer LONG_PASSWORD; and of any other. */
 #define HEAD(second, third, fourth) "\x05" second third fourth "\0\0\0\x40\x2d" ZEROS_23
