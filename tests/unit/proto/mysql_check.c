@@ -3,6 +3,7 @@
 
 #include "../test.h"
 #include "mysql_player.h"
+#include "proto/mysql/dial.h"
 #include "util/log.h"
 
 /* Scripts of more bytes are not cut everywhere. */
@@ -23,9 +24,9 @@ static void print_answer(const uint8_t *payload, size_t len, struct buf *b)
 		buf_printf(b, "EOF");
 	else if (len > 4 && memcmp(payload, "\3def", 4) == 0)
 		buf_printf(b, "def");
-	else if (len > 30 && payload[0] == 0xfe)
+	else if (len > 30 && len < TEXT_MAX && payload[0] == 0xfe)
 		buf_printf(b, "SWITCH(%s)", payload + 1);
-	else if (len > 30 && payload[0] == 10)
+	else if (len > 30 && len < TEXT_MAX && payload[0] == 10)
 		buf_printf(b, "GREETING");
 	else if (len > 30 && memcmp(payload, "\1-----BEGIN", 11) == 0)
 		buf_printf(b, "KEY");
@@ -41,7 +42,13 @@ static void print_answer(const uint8_t *payload, size_t len, struct buf *b)
 
 static void print_text(const char *name, const uint8_t *payload, size_t len, struct buf *b)
 {
-	if (len > TEXT_MAX)
+	const size_t arm = sizeof(MYSQL_ARM_SQL) - 1, names = sizeof(MYSQL_NAMES_SQL) - 1;
+
+	if (len - 1 == arm && memcmp(payload + 1, MYSQL_ARM_SQL, arm) == 0)
+		buf_printf(b, "ARM");
+	else if (len - 1 == names && memcmp(payload + 1, MYSQL_NAMES_SQL, names) == 0)
+		buf_printf(b, "NAMES");
+	else if (len > TEXT_MAX)
 		buf_printf(b, "%s<%zu>", name, len - 1);
 	else
 		buf_printf(b, "%s(%.*s)", name, (int)(len - 1), payload + 1);
@@ -59,12 +66,18 @@ static void print_command(const uint8_t *payload, size_t len, struct buf *b)
 		[MY_COM_STMT_SEND_LONG_DATA] = "DATA",
 		[MY_COM_SET_OPTION] = "OPTION",
 		[MY_COM_PROCESS_KILL] = "KILL"};
+	static const char *const words[] = {[MY_COM_QUIT] = "QUIT",
+		[MY_COM_STATISTICS] = "STATISTICS",
+		[MY_COM_PING] = "PING",
+		[MY_COM_RESET_CONNECTION] = "NEW"};
 	uint8_t command = len ? payload[0] : MY_COM_SLEEP;
 
 	if (command < ARRAY_LEN(texts) && texts[command])
 		print_text(texts[command], payload, len, b);
 	else if (command < ARRAY_LEN(numbers) && numbers[command] && len > 1)
 		buf_printf(b, "%s(%u)", numbers[command], payload[1]);
+	else if (len && command < ARRAY_LEN(words) && words[command])
+		buf_printf(b, "%s", words[command]);
 	else if (len)
 		buf_printf(b, "COM%u", command);
 }
@@ -165,18 +178,24 @@ static void try_cut(struct attempt *a, bool clients, size_t position)
 	try(a, &how);
 }
 
-/* From the end of one packet to the first bytes of the next one's payload. */
-static void try_around_packets(struct attempt *a, bool clients)
+/* From the end of one packet to the first bytes of the next one's payload. Of packets that are as
+ * long as can be only those that they meet are of interest. */
+static void try_around_packets(struct attempt *a, bool clients, bool long_only)
 {
+	static const int offsets[] = {-1, 0, 1, MY_HEADER - 1, MY_HEADER, MY_HEADER + 1};
 	struct buf bytes = {0};
 	struct my_header h;
+	bool was_full = false;
 
 	gather(a->script, clients, &bytes);
 	struct input in = {.data = bytes.data, .len = bytes.len};
 	while (my_header_read(&in, &h)) {
-		size_t at = bytes.len - in.len, last = at + MY_HEADER + 2;
-		for (size_t i = at > 2 ? at - 2 : 1; i <= last && i < bytes.len; i++)
-			try_cut(a, clients, i);
+		size_t at = bytes.len - in.len;
+		bool full = h.len == MY_PACKET_FULL;
+		for (size_t i = 0; i < ARRAY_LEN(offsets) && (!long_only || full || was_full); i++)
+			if (at + (size_t)offsets[i] - 1 < bytes.len - 1)
+				try_cut(a, clients, at + (size_t)offsets[i]);
+		was_full = full;
 		input_skip(&in, in.len < MY_HEADER + h.len ? in.len : MY_HEADER + h.len);
 	}
 	buf_clear(&bytes);
@@ -194,15 +213,18 @@ static void try_pieces(struct attempt *a, size_t client, size_t server)
 static void try_all(const struct my_script *script, const struct my_outcome *whole)
 {
 	struct attempt a = {.script = script, .whole = whole};
-	bool everywhere = whole->n_client_bytes + whole->n_server_bytes < EVERYWHERE_MAX;
-	size_t piece = everywhere ? 1 : 65536;
+	size_t n_bytes = whole->n_client_bytes + whole->n_server_bytes;
+	bool everywhere = n_bytes<EVERYWHERE_MAX, huge = n_bytes> MY_PACKET_FULL;
+	size_t piece = everywhere ? 1 : huge ? 65536 : 1000;
 
 	try_pieces(&a, piece, piece);
-	try_pieces(&a, piece, 0);
-	try_pieces(&a, 0, piece);
+	if (!huge) {
+		try_pieces(&a, piece, 0);
+		try_pieces(&a, 0, piece);
+	}
 	if (!everywhere) {
-		try_around_packets(&a, true);
-		try_around_packets(&a, false);
+		try_around_packets(&a, true, huge);
+		try_around_packets(&a, false, huge);
 		return;
 	}
 	for (size_t i = 1; i < whole->n_client_bytes; i++)

@@ -125,15 +125,47 @@ static void put_column(struct buf *b, uint8_t sequence)
 	put_packet(b, sequence, "\3def\0\0\0\1a\0\x0c\x2d\0\0\1\0\0\xfd\0\0\0\0\0", 22);
 }
 
+void put_result(struct buf *b, uint8_t *sequence, const struct my_result *result)
+{
+	put_packet(b, (*sequence)++, "\1", 1);
+	put_column(b, (*sequence)++);
+	my_write_eof(b, (*sequence)++, 0, result->columns_status | MY_STATUS_AUTOCOMMIT);
+	for (size_t i = 0; i < ARRAY_LEN(result->rows) && result->rows[i]; i++) {
+		size_t at = my_begin(b, (*sequence)++);
+		my_write_lenenc_bytes(b, result->rows[i], strlen(result->rows[i]));
+		my_end(b, at);
+	}
+	if (result->fails)
+		put_error(b, (*sequence)++, 1317);
+	else
+		my_write_eof(b, (*sequence)++, result->n_warnings,
+			result->status | MY_STATUS_AUTOCOMMIT);
+}
+
 void put_row(struct buf *b, const char *text)
 {
-	put_packet(b, 1, "\1", 1);
-	put_column(b, 2);
-	my_write_eof(b, 3, 0, MY_STATUS_AUTOCOMMIT);
-	size_t at = my_begin(b, 4);
-	my_write_lenenc_bytes(b, text, strlen(text));
-	my_end(b, at);
-	my_write_eof(b, 5, 0, MY_STATUS_AUTOCOMMIT);
+	const struct my_result result = {.rows = {text}};
+	uint8_t sequence = 1;
+
+	put_result(b, &sequence, &result);
+}
+
+void put_tracked(struct buf *b, uint8_t sequence, const char *name, const char *value)
+{
+	struct buf pair = {0}, entry = {0};
+
+	my_write_lenenc_bytes(&pair, name, strlen(name));
+	my_write_lenenc_bytes(&pair, value, strlen(value));
+	buf_u8(&entry, 0);
+	my_write_lenenc_bytes(&entry, pair.data, pair.len);
+	size_t packet = my_begin(b, sequence);
+	buf_put(b, "\0\0\0", 3);
+	buf_u16le(b, MY_STATUS_AUTOCOMMIT | MY_STATUS_STATE_CHANGED);
+	buf_put(b, "\0\0\0", 3); /* warnings, and no text */
+	my_write_lenenc_bytes(b, entry.data, entry.len);
+	my_end(b, packet);
+	buf_clear(&pair);
+	buf_clear(&entry);
 }
 
 void put_prepared(struct buf *b, uint32_t id)
@@ -158,14 +190,20 @@ void put_error(struct buf *b, uint8_t sequence, uint16_t code)
 
 void put_no_warnings(struct buf *b)
 {
-	put_packet(b, 1, "\1", 1);
-	put_column(b, 2);
-	my_write_eof(b, 3, 0, MY_STATUS_AUTOCOMMIT);
-	my_write_eof(b, 4, 0, MY_STATUS_AUTOCOMMIT);
+	const struct my_result none = {0};
+	uint8_t sequence = 1;
+
+	put_result(b, &sequence, &none);
 }
 
 void client_prepares(struct my_script *s, unsigned client, uint32_t id)
 {
 	put_prepare(client_says(s, client), "SELECT ?");
 	put_prepared(server_says(s), id);
+}
+
+void server_is_reset(struct my_script *s)
+{
+	for (int i = 0; i < 3; i++)
+		put_ok(server_says(s), MY_STATUS_AUTOCOMMIT);
 }

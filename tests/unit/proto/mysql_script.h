@@ -98,6 +98,21 @@ void put_prepared(struct buf *b, uint32_t id);
 void put_error(struct buf *b, uint8_t sequence, uint16_t code);
 void put_no_warnings(struct buf *b);
 
+/* The answers to what makes a connection as new. */
+void server_is_reset(struct my_script *s);
+
+/* A result set of one column: definitions, an EOF, rows of text, an EOF, numbered from *sequence
+ * on, which is moved on. MY_STATUS_AUTOCOMMIT is added to both statuses. */
+struct my_result {
+	uint16_t columns_status, status, n_warnings;
+	const char *rows[3]; /* up to the first NULL */
+	bool fails;          /* an error comes in place of the last EOF */
+};
+void put_result(struct buf *b, uint8_t *sequence, const struct my_result *result);
+
+/* An OK that tells of a changed variable. */
+void put_tracked(struct buf *b, uint8_t sequence, const char *name, const char *value);
+
 /* "SELECT ?", which the server knows by `id` from then on. */
 void client_prepares(struct my_script *s, unsigned client, uint32_t id);
 
@@ -109,3 +124,6 @@ void client_prepares(struct my_script *s, unsigned client, uint32_t id);
 #define MY_NOTHING   ""
 #define MY_ROW(text) "1:[1] 2:def 3:EOF 4:" text " 5:EOF"
 #define MY_PREPARED  "1:OK 2:def 3:EOF"
+
+/* ... and the commands that make a connection as new. */
+#define MY_RESET "0:NEW 0:ARM 0:NAMES"
