@@ -19,7 +19,7 @@ static void print_answer(const uint8_t *payload, size_t len, struct buf *b)
 	if (len >= 3 && payload[0] == 0xff)
 		buf_printf(b, "ERR(%u)", payload[1] | payload[2] << 8);
 	else if (len >= 7 && payload[0] == 0)
-		buf_printf(b, "OK");
+		buf_printf(b, len > 7 && payload[4] & 0x40 ? "OK(CHANGED)" : "OK");
 	else if (len && len < 9 && payload[0] == 0xfe)
 		buf_printf(b, "EOF");
 	else if (len > 4 && memcmp(payload, "\3def", 4) == 0)
