@@ -10,11 +10,14 @@
 
 static bool is_number(const char *value)
 {
-	size_t n = strspn(value, "0123456789");
+	size_t n = strspn(value, "0123456789"), n_digits = n;
 
-	if (value[n] == '.')
-		n += 1 + strspn(value + n + 1, "0123456789");
-	return n > 0 && !value[n];
+	if (value[n] == '.') {
+		size_t n_behind = strspn(value + n + 1, "0123456789");
+		n += 1 + n_behind;
+		n_digits += n_behind;
+	}
+	return n_digits > 0 && !value[n];
 }
 
 /* Numbers must not be quoted, everything else must be; a result's character set may be none. */
