@@ -265,10 +265,10 @@ static bool track_variable(
 {
 	char name[NAME_MAX_SIZE], value[SETTINGS_VALUE_MAX];
 
-	if (!read_text(r, name, sizeof(name)))
-		return !r->failed;
-	if (!read_text(r, value, sizeof(value))) {
-		my_pin_add(front, back, MY_PIN_SETTINGS, name);
+	/* Both are read whatever they are: what follows a value is the next name. */
+	bool named = read_text(r, name, sizeof(name)), good = read_text(r, value, sizeof(value));
+	if (!named || !good) {
+		my_pin_add(front, back, MY_PIN_SETTINGS, named ? name : NULL);
 		return !r->failed;
 	}
 	if (text_equal_ci(name, "last_insert_id"))
