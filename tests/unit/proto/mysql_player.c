@@ -43,10 +43,11 @@ static struct back *open_server(struct play *play)
 static void count_commands(struct world *w, unsigned server)
 {
 	const struct buf *heard = &w->play.servers[server].heard;
-	struct input in = {
-		.data = heard->data + w->n_read[server], .len = heard->len - w->n_read[server]};
+	struct input in = {.data = heard->data, .len = heard->len};
 	struct my_header h;
 
+	if (w->n_read[server])
+		input_skip(&in, w->n_read[server]);
 	while (my_header_read(&in, &h) && in.len >= MY_HEADER + h.len) {
 		uint8_t command = h.len ? in.data[MY_HEADER] : MY_COM_SLEEP;
 		bool begins = h.sequence == 0 && !w->continued[server];
