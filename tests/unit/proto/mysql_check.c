@@ -74,6 +74,8 @@ static void print_command(const uint8_t *payload, size_t len, struct buf *b)
 
 	if (command < ARRAY_LEN(texts) && texts[command])
 		print_text(texts[command], payload, len, b);
+	else if (command == MY_COM_STMT_EXECUTE && len > 11 && !payload[11])
+		buf_printf(b, "EXECUTE(%u, no types)", payload[1]); /* of its one parameter */
 	else if (command < ARRAY_LEN(numbers) && numbers[command] && len > 1)
 		buf_printf(b, "%s(%u)", numbers[command], payload[1]);
 	else if (len && command < ARRAY_LEN(words) && words[command])
