@@ -153,8 +153,11 @@ enum tls_outcome tls_handshake(void *tls, struct buf *ret_problem)
 	enum tls_outcome outcome = result == 1 ? TLS_DONE : outcome_of(tls, result);
 
 	if (outcome == TLS_ENDED || outcome == TLS_FAILED) {
+		unsigned long reason = ERR_peek_error();
+		bool broke =
+			!reason || ERR_GET_REASON(reason) == SSL_R_UNEXPECTED_EOF_WHILE_READING;
 		explain(tls, error, ret_problem);
-		return TLS_FAILED;
+		return broke && SSL_get_verify_result(tls) == X509_V_OK ? TLS_ENDED : TLS_FAILED;
 	}
 	if (outcome == TLS_DONE)
 		/* Authorities are of no use any more, and a system's are half a megabyte. */

@@ -36,8 +36,8 @@ struct tls_client {
  * `ret_problem`, if a file is no good. Reads files. The caller frees it with tls_free(). */
 void *tls_client_new(const struct tls_client *client, int fd, struct buf *ret_problem);
 
-/* The handshake, to be called until it is TLS_DONE. TLS_FAILED comes with the reason in
- * `ret_problem`. */
+/* The handshake, to be called until it is TLS_DONE. TLS_FAILED: the two do not get along, the
+ * reason is in `ret_problem`. TLS_ENDED: the connection broke, with the same. */
 MUST_USE enum tls_outcome tls_handshake(void *tls, struct buf *ret_problem);
 
 /* Reads and writes what can be, at least one byte for TLS_DONE. `len` is above 0. */

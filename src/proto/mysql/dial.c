@@ -133,7 +133,9 @@ static void explain(struct dialling *d, const struct place *place, int r, const 
 {
 	if (r == 2) {
 		add_trouble(d, place, h->error.text);
-		d->final = h->error.code && is_final(h->error.code);
+		/* Words of weir's own are about what does not change by itself either: encryption,
+		 * certificates, ways to log in. */
+		d->final = !h->error.code || is_final(h->error.code);
 	} else if (r == 1) {
 		add_trouble(d, place, "no answer within connect_timeout");
 	} else {

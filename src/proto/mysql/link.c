@@ -168,12 +168,14 @@ static int start_tls(struct link *l, const struct tls_client *client, struct han
 	l->tls = tls_client_new(client, l->fd, &problem);
 	enum tls_outcome outcome = l->tls ? TLS_WANTS_WRITE : TLS_FAILED;
 	int r = 0;
-	while (r == 0 && outcome != TLS_DONE && outcome != TLS_FAILED) {
+	while (r == 0 && (outcome == TLS_WANTS_READ || outcome == TLS_WANTS_WRITE)) {
 		outcome = tls_handshake(l->tls, &problem);
 		if (outcome == TLS_WANTS_READ || outcome == TLS_WANTS_WRITE)
 			r = wait_for_tls(l, outcome);
 	}
-	if (outcome == TLS_FAILED) {
+	if (outcome == TLS_ENDED) {
+		r = -ECONNRESET;
+	} else if (outcome == TLS_FAILED) {
 		buf_u8(&problem, 0);
 		text_copy(h->error.text, sizeof(h->error.text),
 			problem.failed ? "TLS failed" : (const char *)problem.data);
