@@ -20,6 +20,15 @@ def mysql_refusal(number, text):
     return struct.pack("<I", len(body))[:3] + b"\0" + body
 
 
+def readable(sockets, seconds):
+    """Which of them can be read, after so long at most. (Not select(): there may be thousands of descriptors.)"""
+    poll = select.poll()
+    for s in sockets:
+        poll.register(s, select.POLLIN)
+    ready = {fd for fd, _ in poll.poll(seconds * 1000)}
+    return [s for s in sockets if s.fileno() in ready]
+
+
 class FaultRelay:
     """Ways: "forward"; "stall": bytes stay where they are; "swallow": bytes are taken and thrown away; "mute": likewise, and
     new connections lead nowhere; "refuse": whoever comes gets `refusal` and is closed; "hang_up": is closed at once.
@@ -99,10 +108,10 @@ class FaultRelay:
             return
         if self.way == "refuse":
             # MySQL's server speaks first; PostgreSQL's hears the startup packet before.
-            select.select([s], [], [], 0.05)
+            readable([s], 0.05)
             s.sendall(self.refusal)
             s.shutdown(socket.SHUT_WR)
-            select.select([s], [], [], 1)
+            readable([s], 1)
             return
         if self.way == "mute":
             while s.recv(65536):
@@ -123,10 +132,10 @@ class FaultRelay:
         while True:
             while self.way == "stall" and not self.stopping:
                 time.sleep(0.005)       # nothing is read: what comes stays in the kernel
-            readable, _, _ = select.select([client, server], [], [], 0.05)
+            ready = readable([client, server], 0.05)
             if self.way == "stall":
                 continue
-            for s in readable:
+            for s in ready:
                 data = s.recv(65536)
                 if not data:
                     return

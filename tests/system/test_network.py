@@ -5,6 +5,7 @@ import contextlib
 import ctypes
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 import tempfile
@@ -12,10 +13,12 @@ import threading
 import time
 import warnings
 
+import mysql_servers
+import mysql_wire
 import psycopg
 import pymysql
 import pytest
-from conftest import Weir, wait_for
+from conftest import Weir, need_mysql9, wait_for
 from fault_relay import FaultRelay, mysql_refusal, pg_refusal
 from wire import Client, query
 
@@ -408,3 +411,97 @@ def test_a_server_that_does_not_read_for_long_is_not_taken_for_dead(start_weir, 
     assert [client.rows(client.ready()) for _ in range(16)] == [[[b"1000000"]]] * 16
     sending.join()
     client.close()
+
+
+# --- outages ---
+
+def clients_of(weir, kind, n):
+    """Lean ones: (send a statement, wait for its answer) of each."""
+    made = []
+    for _ in range(n):
+        if kind == "postgres":
+            client = Client(weir.port).login()
+            client.socket.settimeout(60)
+            made.append((client, lambda c=client: c.send(query("select 1")), lambda c=client: c.rows(c.ready())))
+        else:
+            client = mysql_wire.Client(weir.mysql_port)
+            client.socket.settimeout(60)
+            made.append((client, lambda c=client: c.command(3, b"select 1"), lambda c=client: c.result()))
+    return made
+
+
+@pytest.mark.thorough
+def test_dials_during_an_outage(relayed, kind):
+    """A thousand clients wait for a server that hangs up on everybody who comes."""
+    outage = float(os.environ.get("WEIR_OUTAGE_SECONDS", "5"))
+    relay, weir, _ = relayed(pool_size=5, max_overflow=10, pool_timeout="5min")
+    clients = clients_of(weir, kind, 1000)
+    relay.way = "hang_up"
+    relay.reset()
+    wait_for(lambda: not weir.console("show servers"), "them to be dropped")
+    n_before = len(relay.accepted)
+    for _, send, _ in clients:
+        send()
+    wait_for(lambda: sum(row["cl_waiting"] for row in weir.console("show pools")) == 1000, "all to wait")
+    begin = time.monotonic()
+    wait_for(lambda: time.monotonic() - begin > outage, "the outage to last", outage + 5)
+    in_outage = len(relay.accepted) - n_before
+    seconds = time.monotonic() - begin
+    # Four at first; then one at a time, after 50 ms, 100 ms, ... up to 2 s, of which at least half passes.
+    relay.most_open = relay.n_open
+    relay.way = "forward"
+    back, n_before = time.monotonic(), len(relay.accepted)
+    rows = [receive() for _, _, receive in clients]
+    print(f"{kind}: 1000 clients, outage of {seconds:.1f} s: {in_outage} dials; at its end {len(relay.accepted) - n_before}, "
+          f"all answered after {time.monotonic() - back:.2f} s")
+    assert in_outage <= 4 + 12 + seconds
+    assert len(relay.accepted) - n_before <= 15
+    assert relay.most_open <= 15
+    assert len(rows) == 1000 and all(len(r) == 1 for r in rows)
+    for client, _, _ in clients:
+        client.close()
+    assert weir.log().count("event=server_lost") == 0
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["in order", "killed"])
+def test_first_success_after_a_restart(start_weir, kind, how, request):
+    """Twenty idle clients ask while it is down, and none of them sees an error."""
+    if kind == "postgres":
+        server = request.getfixturevalue("own_postgres")
+        running = contextlib.nullcontext(server)
+    else:
+        if kind == "mysql":
+            need_mysql9()
+        running = mysql_servers.running(mysql_servers.MariaDB if kind == "mariadb" else mysql_servers.MySQL)
+        how = signal.SIGTERM if how == signal.SIGINT else how
+    with running as server:
+        weir = start_weir(server, workers=2, pool_size=3, max_overflow=0)
+        clients = clients_of(weir, kind, 20)
+        for _, send, receive in clients:
+            send()
+            assert receive()
+        server.stop(how)
+        for _, send, _ in clients:
+            send()
+        wait_for(lambda: sum(row["cl_waiting"] for row in weir.console("show pools")) == 20, "all to wait")
+        answers = []
+
+        def collect(receive):
+            rows = receive()
+            answers.append((time.monotonic(), rows))
+
+        threads = [threading.Thread(target=collect, args=(receive,)) for _, _, receive in clients]
+        for thread in threads:
+            thread.start()
+        server.start()
+        up = time.monotonic()
+        for thread in threads:
+            thread.join(20)
+        assert len(answers) == 20 and all(len(rows) == 1 for _, rows in answers)
+        print(f"{kind}: restarted ({how.name}): first success {min(answers)[0] - up:+.2f} s after it was up, "
+              f"last {max(answers)[0] - up:+.2f} s")
+        # The longest pause between two attempts is 2 s.
+        assert min(answers)[0] - up < 4
+        for client, _, _ in clients:
+            client.close()
