@@ -193,7 +193,7 @@ LOST = {"postgres": "08006", "mariadb": 1927, "mysql": 1927}
 
 @pytest.mark.thorough
 def test_packets_are_swallowed(cut, kind):
-    c = cut(pool_size=3, max_overflow=0, pool_timeout="40s")
+    c = cut(pool_size=3, max_overflow=0, pool_timeout="40s", pre_ping_after=0)
     clients = [c.connect() for _ in range(4)]
     assert [ask(db, "select 1")[0] for db in clients] == [[(1,)] if kind == "postgres" else ((1,),)] * 4
     # One statement was acknowledged before, one is sent into the void; a third connection is idle.

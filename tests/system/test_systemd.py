@@ -166,7 +166,7 @@ def test_the_journal_gets_priorities(start, postgres, tmp_path):
     log.touch()
     st = log.stat()
     weir = start(INI.format(url=postgres.url(), weir=""), JOURNAL_STREAM=f"{st.st_dev}:{st.st_ino}")
-    assert weir.log().startswith("<6>weir ")
+    assert "\n<6>weir " in f"\n{weir.log()}"
     weir.write("nonsense")
     weir.process.send_signal(signal.SIGHUP)
     weir.wait_for_log("<3>event=reload_refused")

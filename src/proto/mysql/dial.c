@@ -18,7 +18,8 @@
 #include "proto/mysql/state.h"
 #include "util/text.h"
 
-#define DEFAULT_PORT 3306
+#define DEFAULT_PORT    3306
+#define ERROR_READ_ONLY 1290 /* the option that is in the way: read_only */
 
 /* One address of one host. */
 struct place {
@@ -166,7 +167,8 @@ static int check_writable(struct link *l, struct handshake *h)
 	}
 	if (r != 0 || n_packets == 4)
 		return r;
-	h->error.code = 0;
+	/* As it would say itself: that may change, and another server may be otherwise. */
+	h->error.code = ERROR_READ_ONLY;
 	text_copy(h->error.text, sizeof(h->error.text), "the server is read-only");
 	return 2;
 }
