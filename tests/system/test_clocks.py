@@ -10,6 +10,8 @@ import clocks
 import pytest
 import sides
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture
 def measure(start_weir, side):

@@ -176,6 +176,7 @@ def shares_of_three(bank, **kwargs):
     return [sum(counts[client] for client in of_one) for of_one in clients.values()]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("workers", [1, 4])
 def test_users_with_few_clients_get_as_much_as_those_with_many(bank, workers):
     shares = shares_of_three(bank(workers=workers, pool_size=3, max_overflow=0, user=USERS))
@@ -183,11 +184,13 @@ def test_users_with_few_clients_get_as_much_as_those_with_many(bank, workers):
     assert jain(shares) >= 0.99, shares
 
 
+@pytest.mark.thorough
 def test_by_age_alone_users_get_as_much_as_they_have_clients(bank):
     shares = shares_of_three(bank(workers=2, pool_size=3, max_overflow=0, fair_by="none", user=USERS))
     assert shares[2] > 5 * shares[0], shares
 
 
+@pytest.mark.thorough
 def test_applications_take_turns(start_weir, postgres):
     weir = start_weir(postgres, workers=2, pool_size=2, max_overflow=0, fair_by="application")
     with contextlib.ExitStack() as stack:

@@ -15,6 +15,8 @@ from conftest import WEIR_BIN, Weir, free_port, wait_for
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+pytestmark = pytest.mark.thorough
+
 RESTARTS = int(os.environ.get("WEIR_RESTARTS", "10"))
 DRIVERS = {"asyncpg": "postgresql", "psycopg": "postgresql", "asyncmy": "mysql", "aiomysql": "mysql"}
 TASKS = 8
@@ -164,7 +166,6 @@ def test_a_newer_weir_takes_over_the_port(tmp_path, postgres, mariadb, table):
             weir.stop()
 
 
-@pytest.mark.thorough
 def test_the_service_manager_keeps_the_ports_open(tmp_path, postgres, mariadb, table):
     """As with weir.socket: one weir ends before the next one starts."""
     with contextlib.ExitStack() as stack:
