@@ -126,14 +126,14 @@ def test_few_clients_keep_all_workers_busy(start_weir, postgres):
     clients = [wire.Client(weir.port).login() for _ in range(8)]
     work = work_of_workers(weir, clients)
     assert len(work) == 4
-    # Each has two of them; a client's 100 statements take at least as many wake-ups.
-    assert min(work) >= 200, work
+    # Each has two of them; a client's 100 statements take at least as many wake-ups, which the two may share.
+    assert min(work) >= 100, work
     # So it stays when clients come and go.
     for client in clients[:4]:
         client.close()
     wait_for(lambda: weir.pool()["cl_active"] == 4, "four to be gone")
     work = work_of_workers(weir, clients[4:] + [wire.Client(weir.port).login() for _ in range(4)])
-    assert min(work) >= 200, work
+    assert min(work) >= 100, work
 
 
 def test_never_more_connections_than_three_on_four_workers(start_weir, postgres):
