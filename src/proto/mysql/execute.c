@@ -659,6 +659,8 @@ static void end_pins(struct my_back *back, struct my_client_statement *cs)
 {
 	char name[16];
 
+	if (!cs->cursor && !cs->long_data)
+		return;
 	id_text(cs, name);
 	if (cs->cursor)
 		my_pin_end(back, MY_PIN_CURSOR, name);

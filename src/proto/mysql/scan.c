@@ -72,10 +72,16 @@ static const char *const pinning_variables[] = {"timestamp", "insert_id", "sql_l
 	"skip_replication", "pseudo_thread_id", "pseudo_slave_mode", "pseudo_replica_mode",
 	"rand_seed1", "rand_seed2", "debug_sync", "original_commit_timestamp"};
 
+/* Of the words of a text few are looked for: most differ from each in their first letter. */
+static bool same_word(const char *a, const char *b)
+{
+	return a[0] == b[0] && strcmp(a, b) == 0;
+}
+
 static bool token_is(const struct my_scan *s, unsigned index, const char *word)
 {
 	return index < s->n_tokens && index < SCAN_TOKENS_MAX &&
-	       s->tokens[index].kind != TOKEN_QUOTED && strcmp(s->tokens[index].text, word) == 0;
+	       s->tokens[index].kind != TOKEN_QUOTED && same_word(s->tokens[index].text, word);
 }
 
 /* The first token from `at` on that is this word, or SCAN_TOKENS_MAX. */
@@ -347,7 +353,7 @@ static void end_statement(struct my_scan *s)
 static void set_word(struct my_scan *s, const char *word)
 {
 	for (size_t i = 0; i < ARRAY_LEN(pinning_variables); i++) {
-		if (strcmp(word, pinning_variables[i]) == 0)
+		if (same_word(word, pinning_variables[i]))
 			s->found |= SCAN_SET_PINS;
 	}
 	if (text_starts_with(word, "session_track_"))
@@ -356,19 +362,21 @@ static void set_word(struct my_scan *s, const char *word)
 
 static void plain_word(struct my_scan *s, const char *word)
 {
+	char c = word[0];
+
 	if (s->is_system) {
 		for (size_t i = 0; i < ARRAY_LEN(variables); i++) {
-			if (strcmp(word, variables[i].name) == 0)
+			if (same_word(word, variables[i].name))
 				s->found |= variables[i].found;
 		}
 	}
 	/* All that matter begin with one of these. */
-	if (strchr("fglrs", word[0])) {
+	if (c == 'f' || c == 'g' || c == 'l' || c == 'r' || c == 's') {
 		for (size_t i = 0; i < ARRAY_LEN(functions); i++) {
-			if (strcmp(word, functions[i].name) == 0)
+			if (same_word(word, functions[i].name))
 				s->pending = functions[i].found;
 		}
-		if (strcmp(word, "sql_calc_found_rows") == 0)
+		if (same_word(word, "sql_calc_found_rows"))
 			s->found |= SCAN_CALC_FOUND_ROWS;
 	}
 	if (token_is(s, 0, "set"))
@@ -429,7 +437,8 @@ static void note_name(struct my_scan *s, enum token_kind kind, const char *text)
 	s->may_call = is_name;
 }
 
-static void add_token(struct my_scan *s, enum token_kind kind, const char *text)
+/* `text` has `len` bytes, fewer than SCAN_WORD_MAX, and a NUL. */
+static void add_token(struct my_scan *s, enum token_kind kind, const char *text, size_t len)
 {
 	uint32_t called = kind == TOKEN_MARK && *text == '(' ? s->pending : 0;
 
@@ -451,19 +460,18 @@ static void add_token(struct my_scan *s, enum token_kind kind, const char *text)
 		s->found |= SCAN_USER_VARIABLE;
 	if (s->n_tokens < SCAN_TOKENS_MAX) {
 		s->tokens[s->n_tokens].kind = (uint8_t)kind;
-		text_copy(s->tokens[s->n_tokens].text, SCAN_WORD_MAX, text);
+		memcpy(s->tokens[s->n_tokens].text, text, len + 1);
 	}
 	s->n_tokens++;
 	if (kind == TOKEN_WORD)
 		plain_word(s, text);
 	/* @@session.name: the name is still to come. */
-	bool is_scope =
-		s->is_system && (strcmp(text, "session") == 0 || strcmp(text, "local") == 0 ||
-					strcmp(text, "global") == 0 || strcmp(text, ".") == 0 ||
-					strcmp(text, "@@") == 0);
+	bool is_scope = s->is_system && (same_word(text, "session") || same_word(text, "local") ||
+						same_word(text, "global") || same_word(text, ".") ||
+						same_word(text, "@@"));
 	s->is_system = is_scope;
 	s->was_quoted = kind == TOKEN_QUOTED;
-	s->last_is_into = kind == TOKEN_WORD && strcmp(text, "into") == 0;
+	s->last_is_into = kind == TOKEN_WORD && same_word(text, "into");
 	s->adjacent = true;
 }
 
@@ -471,15 +479,21 @@ static void end_text(struct my_scan *s, enum token_kind kind)
 {
 	s->text[s->len] = 0;
 	s->state = LEX_NORMAL;
-	add_token(s, kind, s->text);
+	add_token(s, kind, s->text, s->len);
 }
 
 /* --- characters --- */
 
 static bool is_word(unsigned char c)
 {
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-	       c == '_' || c == '$' || c >= 0x80;
+	static const bool word[256] = {['a' ... 'z'] = true,
+		['A' ... 'Z'] = true,
+		['0' ... '9'] = true,
+		['_'] = true,
+		['$'] = true,
+		[0x80 ... 0xff] = true};
+
+	return word[c];
 }
 
 static bool is_blank(char c)
@@ -487,10 +501,15 @@ static bool is_blank(char c)
 	return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
+static char folded(char c)
+{
+	return c >= 'A' && c <= 'Z' ? (char)(c | 32) : c;
+}
+
 static void add_text(struct my_scan *s, char c)
 {
 	if (s->len < SCAN_WORD_MAX - 1)
-		s->text[s->len++] = c >= 'A' && c <= 'Z' ? (char)(c | 32) : c;
+		s->text[s->len++] = folded(c);
 }
 
 static void begin(struct my_scan *s, enum lex_state state)
@@ -536,13 +555,13 @@ static void normal(struct my_scan *s, char c)
 		if (s->executed)
 			s->state = LEX_STAR;
 		else
-			add_token(s, TOKEN_MARK, mark);
+			add_token(s, TOKEN_MARK, mark, 1);
 		break;
 	case ';':
 		end_statement(s);
 		break;
 	default:
-		add_token(s, TOKEN_MARK, mark);
+		add_token(s, TOKEN_MARK, mark, 1);
 	}
 }
 
@@ -575,13 +594,13 @@ static void after_at(struct my_scan *s, char c)
 	s->state = LEX_NORMAL;
 	if (c == '@') {
 		s->is_system = true;
-		add_token(s, TOKEN_MARK, "@@");
+		add_token(s, TOKEN_MARK, "@@", 2);
 		s->is_system = true;
 		return;
 	}
 	if (!is_account && gives_value(s))
 		s->found |= SCAN_USER_VARIABLE;
-	add_token(s, TOKEN_MARK, "@");
+	add_token(s, TOKEN_MARK, "@", 1);
 	s->variable = 2;
 	normal(s, c);
 }
@@ -620,7 +639,7 @@ static void after_dash(struct my_scan *s, char c)
 		return;
 	}
 	s->state = LEX_NORMAL;
-	add_token(s, TOKEN_MARK, "-");
+	add_token(s, TOKEN_MARK, "-", 1);
 	normal(s, c);
 }
 
@@ -631,7 +650,7 @@ static void after_slash(struct my_scan *s, char c)
 		return;
 	}
 	s->state = LEX_NORMAL;
-	add_token(s, TOKEN_MARK, "/");
+	add_token(s, TOKEN_MARK, "/", 1);
 	normal(s, c);
 }
 
@@ -643,7 +662,7 @@ static void after_star(struct my_scan *s, char c)
 		s->adjacent = false;
 		return;
 	}
-	add_token(s, TOKEN_MARK, "*");
+	add_token(s, TOKEN_MARK, "*", 1);
 	normal(s, c);
 }
 
@@ -761,10 +780,48 @@ void my_scan_init(struct my_scan *s, bool no_backslash)
 	s->last_is_into = s->may_call = s->was_dot = false;
 }
 
+static size_t word_len(const char *sql, size_t len)
+{
+	size_t n = 0;
+
+	while (n < len && is_word((unsigned char)sql[n]))
+		n++;
+	return n;
+}
+
+static size_t string_len(const struct my_scan *s, const char *sql, size_t len)
+{
+	const char *end = memchr(sql, s->quote, len);
+	size_t n = end ? (size_t)(end - sql) : len;
+
+	end = memchr(sql, '\\', n);
+	return end ? (size_t)(end - sql) : n;
+}
+
+/* Most of a text is the inside of words and strings. Takes as much of one as there is at the front,
+ * just as one() would, and returns its length. */
+static size_t inside(struct my_scan *s, const char *sql, size_t len)
+{
+	size_t room = SCAN_WORD_MAX - 1 - s->len, n = 0;
+
+	if (s->state == LEX_WORD)
+		n = word_len(sql, len);
+	else if (s->state == LEX_STRING && s->lock_part != LOCK_OPEN)
+		n = string_len(s, sql, len);
+	size_t kept = n < room ? n : room;
+	for (size_t i = 0; i < kept; i++)
+		s->text[s->len + i] = folded(sql[i]);
+	s->len += kept;
+	return n;
+}
+
 void my_scan_feed(struct my_scan *s, const char *sql, size_t len)
 {
-	for (size_t i = 0; i < len; i++)
-		one(s, sql[i]);
+	for (size_t i = 0; i < len;) {
+		i += inside(s, sql + i, len - i);
+		if (i < len)
+			one(s, sql[i++]);
+	}
 }
 
 void my_scan_end(struct my_scan *s)

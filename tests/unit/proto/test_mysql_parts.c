@@ -16,6 +16,35 @@ static void scan(struct my_scan *s, const char *sql, size_t len, size_t piece)
 	my_scan_end(s);
 }
 
+static void any_text_gives_the_same_in_pieces(void **state)
+{
+	static const char *const words[] = {"SELECT ", "SET ", "a", "'", "\"", "`", ";", "/*", "*/",
+		"/*!", "--", "-- ", "\n", "\\", "(", ")", ",", "GET_LOCK", "@", "@@", "identity",
+		" into ", ":=", "=", "?", ".", "last_insert_id", "12", " ", "#", "*", "/",
+		"autocommit", "USE ", "CREATE ", "TEMPORARY ", "TABLE ", "\xc3\xa4", "timestamp"};
+	uint32_t seed = 1;
+
+	for (int round = 0; round < 20000; round++) {
+		struct my_scan whole, pieces;
+		struct buf sql = {0};
+		for (int i = 0; i < 12; i++) {
+			seed = seed * 1664525u + 1013904223u;
+			buf_text(&sql, words[(seed >> 16) % ARRAY_LEN(words)]);
+		}
+		scan(&whole, (char *)sql.data, sql.len, sql.len);
+		scan(&pieces, (char *)sql.data, sql.len, 1);
+		bool same = whole.found == pieces.found && whole.exact == pieces.exact &&
+			    whole.n_statements == pieces.n_statements &&
+			    whole.locks_len == pieces.locks_len &&
+			    memcmp(whole.locks, pieces.locks, whole.locks_len) == 0 &&
+			    strcmp(whole.name, pieces.name) == 0;
+		if (!same)
+			fail_msg("%.*s: %x and %x", (int)sql.len, sql.data, whole.found,
+				pieces.found);
+		buf_clear(&sql);
+	}
+}
+
 static void text_is_understood_however_it_is_cut(void **state)
 {
 	static const struct {
@@ -252,6 +281,7 @@ static void pins_do_not_grow_without_limit(void **state)
 
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(text_is_understood_however_it_is_cut),
+	cmocka_unit_test(any_text_gives_the_same_in_pieces),
 	cmocka_unit_test(names_of_locks_are_what_stands_in_the_text),
 	cmocka_unit_test(more_locks_than_can_be_named_are_one_without_a_name),
 	cmocka_unit_test(result_sets_end_at_the_last_one),
