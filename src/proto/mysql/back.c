@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "proto/mysql/state.h"
+#include "proto/mysql/statements.h"
 #include "util/text.h"
 
 /* An OK or ERR packet that is larger than this is not believed. */

@@ -1,17 +1,14 @@
 /*
- * Prepared statements. A client's ids are its own; a server connection has each statement under the
- * server's id, prepared when it is first wanted there. Texts are compared with all that their
- * meaning depends on. Called by front.c and back.c.
+ * The client's commands about prepared statements: each statement is prepared on a server
+ * connection when it is first wanted there, and known there by another id. Called by commands.c,
+ * and at the end of a command by back.c.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "proto/mysql/state.h"
-#include "util/text.h"
-
-/* "Give me the last one": what MariaDB's clients send to prepare and execute in one go. */
-#define LAST_PREPARED 0xffffffffu
+#include "proto/mysql/pass.h"
+#include "proto/mysql/statements.h"
 
 #define EXECUTE_HEAD   10 /* command, id, flags, iterations */
 #define LONG_DATA_HEAD 7  /* command, id, parameter */
@@ -29,251 +26,9 @@
 #define ERROR_UNKNOWN_STATEMENT   1243
 #define ERROR_NO_CURSOR           1421
 
-/* --- a client's ids --- */
-
-static bool id_equal(const struct map_node *node, const void *key)
-{
-	return container_of(node, struct my_client_statement, node)->id == *(const uint32_t *)key;
-}
-
-static struct my_client_statement *find(const struct my_front *front, uint32_t id)
-{
-	if (id == LAST_PREPARED)
-		id = front->last_statement_id;
-	struct map_node *node = map_find(&front->statements, id, id_equal, &id);
-
-	return node ? container_of(node, struct my_client_statement, node) : NULL;
-}
-
-/* With the types of its parameters. */
-static size_t size_of(const struct statement *statement, size_t n_parameters)
-{
-	return statement_size(statement) + 2 * n_parameters;
-}
-
-static void forget(struct my_front *front, struct my_client_statement *cs)
-{
-	map_remove(&front->statements, &cs->node);
-	front->n_kept_data -= cs->kept_data.len;
-	front->statements_size -= size_of(cs->statement, cs->n_parameters);
-	buf_clear(&cs->kept_data);
-	statement_unref(cs->statement);
-	free(cs->types);
-	free(cs);
-}
-
-void my_client_statements_clear(struct my_front *front)
-{
-	struct map_node *node;
-
-	while ((node = map_next(&front->statements, NULL)))
-		forget(front, container_of(node, struct my_client_statement, node));
-	map_clear(&front->statements);
-}
-
-/* A statement under two ids has two cursors and two sets of long data. */
-static bool has_already(const struct my_front *front, const struct statement *statement)
-{
-	struct map_node *node;
-
-	map_for_each (node, &front->statements) {
-		if (container_of(node, struct my_client_statement, node)->statement == statement)
-			return true;
-	}
-	return false;
-}
-
 static void id_text(const struct my_client_statement *cs, char ret_text[16])
 {
 	snprintf(ret_text, 16, "%u", cs->id);
-}
-
-static void write_id(uint8_t *packet, uint32_t id)
-{
-	for (unsigned i = 0; i < 4; i++)
-		packet[MY_HEADER + 1 + i] = (uint8_t)(id >> 8 * i);
-}
-
-/* --- the table's statements --- */
-
-/* The key is what the text's meaning depends on, each with its NUL, and the text, in which there
- * may be NULs too. */
-enum {
-	KEY_POOL,
-	KEY_OWNER,
-	KEY_SCHEMA,
-	KEY_SQL_MODE,
-	KEY_CLIENT_CHARSET,
-	KEY_COLLATION,
-	KEY_PARTS
-};
-
-static const char *read_key(
-	const uint8_t *body, size_t len, const char **ret_sql_mode, size_t *ret_text_len)
-{
-	const char *parts[KEY_PARTS];
-	struct reader r;
-
-	reader_init(&r, body, len);
-	for (size_t i = 0; i < KEY_PARTS; i++)
-		parts[i] = reader_cstr(&r, NULL);
-	*ret_sql_mode = parts[KEY_SQL_MODE];
-	*ret_text_len = reader_left(&r);
-	return (const char *)r.at;
-}
-
-static bool examine(void *arg, const uint8_t *body, size_t len, void **ret_effects)
-{
-	struct my_scan *scan = malloc(sizeof(*scan));
-	struct my_effects *effects = NULL;
-	const char *sql_mode;
-	size_t text_len;
-
-	if (!scan)
-		return false;
-	const char *text = read_key(body, len, &sql_mode, &text_len);
-	my_scan_init(scan, strstr(sql_mode, "NO_BACKSLASH_ESCAPES"));
-	my_scan_feed(scan, text, text_len);
-	my_scan_end(scan);
-	size_t size = strlen(scan->name) + 1;
-	effects = malloc(sizeof(*effects) + size);
-	if (effects) {
-		effects->found = scan->found;
-		effects->answer = effects->locks = (struct buf){0};
-		buf_put(&effects->locks, scan->locks, scan->locks_len);
-		memcpy(effects->name, scan->name, size);
-	}
-	free(scan);
-	*ret_effects = effects;
-	return effects && !effects->locks.failed;
-}
-
-static void forget_effects(void *arg)
-{
-	struct my_effects *effects = arg;
-
-	if (!effects)
-		return;
-	buf_clear(&effects->answer);
-	buf_clear(&effects->locks);
-	free(effects);
-}
-
-void my_statements_init(struct statements *table)
-{
-	statements_init(table, examine, forget_effects, NULL);
-}
-
-void my_stmt_learn(struct statement *statement, struct buf *answer)
-{
-	struct my_effects *effects = statement->effects;
-
-	if (answer->failed || !answer->len)
-		return;
-	buf_clear(&effects->answer);
-	effects->answer = *answer;
-	*answer = (struct buf){0};
-}
-
-void my_stmt_unlearn(struct statement *statement)
-{
-	struct my_effects *effects = statement->effects;
-
-	buf_clear(&effects->answer);
-}
-
-/* `owner`: whose alone it is; "": any client's. */
-static void write_key(struct buf *b, const struct my_front *front, const char *owner,
-	const char *text, size_t len)
-{
-	static const char *const names[KEY_PARTS] = {[KEY_SCHEMA] = MY_SCHEMA,
-		[KEY_SQL_MODE] = "sql_mode",
-		[KEY_CLIENT_CHARSET] = "character_set_client",
-		[KEY_COLLATION] = "collation_connection"};
-
-	buf_printf(b, "%llu", (unsigned long long)front->pool->number);
-	buf_u8(b, 0);
-	buf_cstr(b, owner);
-	for (size_t i = KEY_OWNER + 1; i < KEY_PARTS; i++) {
-		const char *value = settings_get(front->settings, names[i]);
-		buf_cstr(b, value ? value : "");
-	}
-	buf_put(b, text, len);
-}
-
-/* --- what a server connection has --- */
-
-static void close_on_server(struct output *to_server, uint32_t id)
-{
-	uint8_t bytes[] = {
-		(uint8_t)id, (uint8_t)(id >> 8), (uint8_t)(id >> 16), (uint8_t)(id >> 24)};
-
-	my_send_command(to_server, MY_COM_STMT_CLOSE, bytes, sizeof(bytes));
-}
-
-static bool is_in_use(const struct my_back *back)
-{
-	struct list *link;
-
-	list_for_each (link, &back->pins) {
-		enum my_pin_kind kind = list_entry(link, struct my_pin, link)->kind;
-		if (kind == MY_PIN_CURSOR || kind == MY_PIN_LONG_DATA)
-			return true;
-	}
-	return false;
-}
-
-bool my_stmt_prepared(struct my_back *back, struct statement *statement, const uint8_t *payload,
-	size_t limit, struct output *to_server)
-{
-	struct reader r;
-	uint64_t evicted;
-
-	reader_init(&r, payload, 5);
-	reader_u8(&r);
-	uint32_t id = reader_u32le(&r);
-	back->base.n_server_parses++;
-	if (prepared_use(&back->prepared, statement)) {
-		/* The client has prepared what is there already: once is enough. */
-		close_on_server(to_server, id);
-		return true;
-	}
-	if (prepared_add(&back->prepared, statement) < 0)
-		return false;
-	prepared_find(&back->prepared, statement)->number = id;
-	struct statement *old =
-		is_in_use(back) ? NULL
-				: prepared_evict(&back->prepared, limit ? limit : 1, &evicted);
-	if (old)
-		close_on_server(to_server, (uint32_t)evicted);
-	statement_unref(old);
-	return true;
-}
-
-bool my_stmt_hand_out(struct my_front *front, struct statement *statement, const uint8_t *packet,
-	size_t size, struct output *to_client)
-{
-	struct my_client_statement *cs = calloc(1, sizeof(*cs));
-	struct reader r;
-
-	if (!cs)
-		return false;
-	reader_init(&r, packet + MY_HEADER, size - MY_HEADER);
-	reader_bytes(&r, 7);
-	cs->n_parameters = reader_u16le(&r);
-	cs->id = ++front->last_statement_id;
-	if (map_insert(&front->statements, &cs->node, cs->id) < 0) {
-		free(cs);
-		return false;
-	}
-	cs->statement = statement_ref(statement);
-	front->statements_size += size_of(statement, cs->n_parameters);
-	uint8_t *at = output_space(to_client, size);
-	if (at) {
-		memcpy(at, packet, size);
-		write_id(at, cs->id);
-	}
-	return true;
 }
 
 /* Prepares `statement` on the server connection if it is not yet. False: its answer, or the
@@ -282,8 +37,6 @@ static bool ensure_prepared(
 	struct my_pass *p, struct statement *statement, uint32_t *ret_id, struct my_step *ret_step)
 {
 	struct my_back *back = p->back;
-	const char *sql_mode;
-	size_t text_len;
 
 	if (!my_have_server(p, ret_step))
 		return false;
@@ -292,8 +45,8 @@ static bool ensure_prepared(
 		*ret_id = (uint32_t)prepared->number;
 		return true;
 	}
-	const char *text = read_key(statement->body, statement->len, &sql_mode, &text_len);
-	my_send_command(p->to_server, MY_COM_STMT_PREPARE, text, text_len);
+	struct statement_text text = my_stmt_text(statement);
+	my_send_command(p->to_server, MY_COM_STMT_PREPARE, text.text, text.len);
 	my_back_expect(back, (struct my_expectation){.kind = MY_EXPECT_PREPARE,
 				     .shape = SHAPE_PREPARE,
 				     .statement = statement_ref(statement)});
@@ -338,7 +91,7 @@ static bool find_target(struct my_pass *p, size_t head, const char *command,
 	}
 	reader_init(&r, p->in->data + MY_HEADER + 1, 4);
 	uint32_t id = reader_u32le(&r);
-	*ret_cs = find(p->front, id);
+	*ret_cs = my_client_statement_find(p->front, id);
 	if (*ret_cs)
 		return true;
 	if (command)
@@ -348,29 +101,6 @@ static bool find_target(struct my_pass *p, size_t head, const char *command,
 		*ret_step = MY_STEP_ON;
 	}
 	return false;
-}
-
-/* The statement that the PREPARE at hand is about: a reference; NULL: no memory. */
-static struct statement *statement_at_hand(struct my_pass *p)
-{
-	struct my_front *front = p->front;
-	struct statements *table = &front->worker->statements;
-	const char *text = (const char *)p->in->data + MY_HEADER + 1;
-	struct buf key = {0};
-	char owner[48];
-
-	write_key(&key, front, "", text, p->h.len - 1);
-	struct statement *statement = key.failed ? NULL : statement_get(table, key.data, key.len);
-	if (statement && has_already(front, statement)) {
-		statement_unref(statement);
-		snprintf(owner, sizeof(owner), "client %u statement %u", front->base.key.id,
-			front->last_statement_id + 1);
-		buf_clear(&key);
-		write_key(&key, front, owner, text, p->h.len - 1);
-		statement = key.failed ? NULL : statement_get(table, key.data, key.len);
-	}
-	buf_clear(&key);
-	return statement;
 }
 
 /* The same was prepared before: the answer is known. */
@@ -400,12 +130,6 @@ static bool answer_again(struct my_pass *p, struct statement *statement)
 	return true;
 }
 
-static bool is_too_much(const struct my_front *front, const struct statement *statement)
-{
-	return front->statements_size + settings_size(front->settings) + size_of(statement, 0) >
-	       front->memory_limit;
-}
-
 struct my_step my_stmt_prepare(struct my_pass *p)
 {
 	struct refusal refusal;
@@ -419,10 +143,10 @@ struct my_step my_stmt_prepare(struct my_pass *p)
 	if (p->front->statements.n_items >= STATEMENTS_MAX)
 		return my_answer_error(p, ERROR_TOO_MANY_STATEMENTS, "42000",
 			"weir: this client has too many prepared statements");
-	struct statement *statement = statement_at_hand(p);
+	struct statement *statement = my_stmt_get(p->front, my_argument(p), p->h.len - 1);
 	if (!statement)
 		return out_of_memory(p);
-	if (is_too_much(p->front, statement)) {
+	if (my_stmt_is_too_much(p->front, statement)) {
 		statement_unref(statement);
 		refusal_set(&refusal, REASON_CLIENT_MEMORY, NULL);
 		return my_answer_refusal(p, &refusal);
@@ -455,7 +179,7 @@ static void forward_with_id(struct my_pass *p, uint32_t id, size_t head)
 
 	if (at) {
 		memcpy(at, p->in->data, MY_HEADER + head);
-		write_id(at, id);
+		my_stmt_write_id(at, id);
 	}
 	my_forward_from(p, MY_HEADER + head);
 }
@@ -516,7 +240,7 @@ static void forward_with_types(struct my_pass *p, uint32_t id, const struct para
 		at[0] = (uint8_t)len;
 		at[1] = (uint8_t)(len >> 8);
 		at[2] = (uint8_t)(len >> 16);
-		write_id(at, id);
+		my_stmt_write_id(at, id);
 		at[MY_HEADER + q->flag_at] = 1;
 		memcpy(at + MY_HEADER + q->flag_at + 1, cs->types, q->types_len);
 	}
@@ -570,7 +294,7 @@ static void send_kept_data(struct my_pass *p, struct my_client_statement *cs, ui
 		if (!at)
 			break;
 		memcpy(at, in.data, MY_HEADER + h.len);
-		write_id(at, id);
+		my_stmt_write_id(at, id);
 		input_skip(&in, MY_HEADER + h.len);
 	}
 	p->front->n_kept_data -= cs->kept_data.len;
@@ -681,11 +405,11 @@ struct my_step my_stmt_close(struct my_pass *p)
 					    ? prepared_find(&p->back->prepared, cs->statement)
 					    : NULL;
 	if (prepared) {
-		close_on_server(p->to_server, (uint32_t)prepared->number);
+		my_stmt_close_on_server(p->to_server, (uint32_t)prepared->number);
 		prepared_remove(&p->back->prepared, cs->statement);
 		end_pins(p->back, cs);
 	}
-	forget(p->front, cs);
+	my_client_statement_forget(p->front, cs);
 	my_drop(p);
 	return MY_STEP_ON;
 }
@@ -768,15 +492,4 @@ void my_stmt_done(struct my_front *front, struct my_back *back, const struct fol
 		cs->cursor = true;
 		my_pin_add(front, back, MY_PIN_CURSOR, name);
 	}
-}
-
-struct statement_text my_stmt_text(const struct my_front *front, uint32_t id)
-{
-	const struct my_client_statement *cs = find(front, id);
-	struct statement_text text = {0};
-	const char *sql_mode;
-
-	if (cs)
-		text.text = read_key(cs->statement->body, cs->statement->len, &sql_mode, &text.len);
-	return text;
 }

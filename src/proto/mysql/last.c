@@ -3,12 +3,13 @@
  * server connection. A prepared statement's text is found where it is kept anyway.
  */
 #include "proto/mysql/state.h"
+#include "proto/mysql/statements.h"
 
 struct statement_text my_last_statement(const struct my_front *front, const struct my_back *back)
 {
 	const struct statement_note *note = &back->base.last_statement;
 
-	return note->prepared ? my_stmt_text(front, note->prepared) : note_text(note);
+	return note->prepared ? my_client_statement_text(front, note->prepared) : note_text(note);
 }
 
 struct statement_text my_waiting_statement(const struct my_front *front, struct input in)
@@ -26,7 +27,7 @@ struct statement_text my_waiting_statement(const struct my_front *front, struct 
 		return text;
 	if (command == MY_COM_STMT_EXECUTE || command == MY_COM_STMT_FETCH) {
 		uint32_t id = reader_u32le(&r);
-		return r.failed ? text : my_stmt_text(front, id);
+		return r.failed ? text : my_client_statement_text(front, id);
 	}
 	if (command != MY_COM_QUERY && command != MY_COM_STMT_PREPARE)
 		return text;

@@ -1,12 +1,12 @@
 /*
  * What weir answers without a server: what changes nothing there, and what is about the statement
- * before, whose connection may be another client's by now. Called by front.c.
+ * before, whose connection may be another client's by now. Called by commands.c.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "proto/mysql/state.h"
+#include "proto/mysql/pass.h"
 #include "util/text.h"
 
 #define ERROR_KILL_DENIED 1095

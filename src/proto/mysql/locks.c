@@ -2,7 +2,7 @@
  * What GET_LOCK() has taken. A lock is known by its name where that stands in the statement, as a
  * literal or as a parameter; whether it is held, and how many times it was taken, only the server
  * knows: it is asked whenever a statement may have taken or released one. A lock whose name is an
- * expression is held until RELEASE_ALL_LOCKS() or the end of the session. Called by front.c,
+ * expression is held until RELEASE_ALL_LOCKS() or the end of the session. Called by commands.c,
  * execute.c, track.c and back.c.
  */
 #include <stdio.h>

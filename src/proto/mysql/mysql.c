@@ -7,6 +7,7 @@
 #include "proto/mysql/cancel.h"
 #include "proto/mysql/control.h"
 #include "proto/mysql/state.h"
+#include "proto/mysql/statements.h"
 #include "util/random.h"
 
 #define CANCEL_ID_ONLY 0 /* KILL names a client by its id alone */

@@ -1,8 +1,8 @@
 /*
  * The structs of this folder: what a worker shares, what is known of a pool's servers, the two
- * halves. How they move is in login.c, front.c (client to server), execute.c (prepared statements),
- * local.c (what weir answers itself), back.c (server to client), track.c (what a session is made
- * of), locks.c (GET_LOCK), sync.c.
+ * halves. How they move is in login.c, front.c (client to server), back.c (server to client),
+ * track.c (what a session is made of), locks.c (GET_LOCK), sync.c. The client's commands have a
+ * header of their own, pass.h, and its prepared statements statements.h.
  */
 #pragma once
 
@@ -219,24 +219,6 @@ static inline struct my_back *my_back(struct back *back)
 	return back ? container_of(back, struct my_back, base) : NULL;
 }
 
-/* Where one call reads and writes. */
-struct my_pass {
-	struct my_front *front;
-	struct my_back *back; /* NULL: none is held */
-	struct input *in;
-	struct output *to_client, *to_server;
-	struct my_header h; /* of the packet at the front of the input */
-};
-
-/* What one command led to: go on with the next one, or stop with a verdict. */
-struct my_step {
-	bool stop;
-	enum front_verdict verdict;
-};
-
-#define MY_STEP_ON        ((struct my_step){.stop = false})
-#define MY_STEP_STOP(why) ((struct my_step){.stop = true, .verdict = (why)})
-
 /* --- login.c: from the greeting to the proof --- */
 void my_login_greet(struct my_front *front, struct output *to_client);
 enum front_verdict my_login_from_client(
@@ -258,83 +240,23 @@ void my_relay_refuse(struct my_front *front, const struct refusal *refusal);
 void my_relay_server_lost(struct my_front *front, struct my_back *back,
 	const struct refusal *refusal, struct output *to_client);
 
+/* --- pass.c: what can be done with a command (the rest is in pass.h) --- */
+
 /* Ends the client's connection: writes the error, and gives the verdict. */
 enum front_verdict my_front_end(
 	struct my_front *front, enum reason reason, const char *detail, struct output *to_client);
 
-bool my_is_whole(const struct my_pass *p);
-
-/* Consumes the command at the front of the input, as far as it is there. */
-void my_drop(struct my_pass *p);
-
-/* Passes the command on from `offset` bytes of its packet in; what comes before has been written.
- * An answer of that shape is awaited from then on. */
-void my_forward_from(struct my_pass *p, size_t offset);
-void my_expect_answer(struct my_pass *p, enum follow_shape shape);
-
-/* Answers the command at hand, which is dropped, with an error, or OK. */
-struct my_step my_answer_error(
-	struct my_pass *p, uint16_t code, const char *sqlstate, const char *text);
-struct my_step my_answer_refusal(struct my_pass *p, const struct refusal *refusal);
-struct my_step my_answer_ok(struct my_pass *p);
-
-/* True if there is a server connection that is as the client wants it. False: it is asked for, or
- * brought to that, or the command was refused: see *ret_step. */
-MUST_USE bool my_have_server(struct my_pass *p, struct my_step *ret_step);
-
-/* The command at hand is refused with that error of the server's. */
-struct my_step my_refuse(struct my_pass *p, const struct my_error *error);
-
 /* The status flags of an answer that weir gives itself. */
 uint16_t my_local_status(const struct my_front *front);
 
-/* --- execute.c: prepared statements --- */
-struct my_step my_stmt_prepare(struct my_pass *p);
-struct my_step my_stmt_execute(struct my_pass *p);
-struct my_step my_stmt_long_data(struct my_pass *p);
-struct my_step my_stmt_close(struct my_pass *p);
-struct my_step my_stmt_reset(struct my_pass *p);
-struct my_step my_stmt_fetch(struct my_pass *p);
-
-/* A PREPARE_OK has come, as payload: notes that `statement` is prepared there. False: no memory. */
-bool my_stmt_prepared(struct my_back *back, struct statement *statement, const uint8_t *payload,
-	size_t limit, struct output *to_server);
-
-/* ... and it is for the client's own command: makes it the client's, and writes it to the client
- * with the id that it is known by there. */
-bool my_stmt_hand_out(struct my_front *front, struct statement *statement, const uint8_t *packet,
-	size_t size, struct output *to_client);
+/* --- execute.c: commands about prepared statements (see pass.h) --- */
 
 /* The client's command about a statement is over. */
 void my_stmt_done(struct my_front *front, struct my_back *back, const struct follow *f, bool ok);
-void my_client_statements_clear(struct my_front *front);
-void my_statements_init(struct statements *table);
-
-/* What is known of a statement: what the scan of its text found, and the answer to its PREPARE. */
-struct my_effects {
-	uint32_t found;
-	struct buf answer; /* packets, with the server's id; empty: not known */
-	struct buf locks;  /* as in struct my_scan */
-	char name[];
-};
-
-/* The answer to the client's PREPARE has come: it is kept. */
-void my_stmt_learn(struct statement *statement, struct buf *answer);
-
-/* An execution failed: what was said about the statement may not be true any more. */
-void my_stmt_unlearn(struct statement *statement);
-
-/* The text of the client's prepared statement of that id, if there is one. */
-struct statement_text my_stmt_text(const struct my_front *front, uint32_t id);
 
 /* --- last.c: what is shown of a client's statements --- */
 struct statement_text my_last_statement(const struct my_front *front, const struct my_back *back);
 struct statement_text my_waiting_statement(const struct my_front *front, struct input in);
-
-/* --- local.c: what weir answers itself --- */
-
-/* Answers the statement if it can be without a server; true: it was. */
-bool my_local_query(struct my_pass *p, const struct my_scan *scan, struct my_step *ret_step);
 
 /* --- result.c: rows --- */
 
