@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 
+import hostile
 import mysql_servers
 import mysql_wire
 import psycopg
@@ -417,3 +418,16 @@ def weir(start_weir, postgres):
 def side(request):
     """PostgreSQL, MariaDB or MySQL, in the same words."""
     return sides.side_of(request.getfixturevalue(request.param))
+
+
+@pytest.fixture
+def target(start_weir, postgres, monkeypatch):
+    """A weir with a healthy client; afterwards everything must be as it was."""
+    # AddressSanitizer keeps freed memory for a while, which is not weir's own use of it.
+    monkeypatch.setenv("ASAN_OPTIONS", "quarantine_size_mb=1")
+    weir = start_weir(postgres, pool_size=2, max_overflow=0,
+                      weir=f"client_login_timeout = {hostile.LOGIN_TIMEOUT}s\nmax_clients = 30000")
+    target = hostile.Target(weir)
+    yield target
+    target.check()
+    target.healthy.close()
