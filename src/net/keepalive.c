@@ -38,29 +38,38 @@ void keepalive_watch_init(struct keepalive_watch *watch, int fd)
 		      msec == KEEPALIVE_USER_TIMEOUT_MSEC;
 }
 
-bool keepalive_watch_finds_dead(struct keepalive_watch *watch, int fd, usec_t now)
+void keepalive_watch_init_unlimited(struct keepalive_watch *watch)
+{
+	*watch = (struct keepalive_watch){.ours = true, .lifted = true};
+}
+
+static enum keepalive_finding judge(
+	struct keepalive_watch *watch, const struct tcp_info *info, usec_t now)
+{
+	/* A peer that does not read answers the question whether it does now: nothing is due then,
+	 * but for the moment of the question itself. */
+	if (!info->tcpi_unacked && !info->tcpi_probes) {
+		watch->silent_since = 0;
+		return info->tcpi_notsent_bytes ? KEEPALIVE_DUE : KEEPALIVE_QUIET;
+	}
+	usec_t heard = now - (usec_t)info->tcpi_last_ack_recv * USEC_PER_MSEC;
+	if (!watch->silent_since || heard > watch->silent_since)
+		watch->silent_since = now;
+	return now - watch->silent_since >= SILENCE_MAX ? KEEPALIVE_DEAD : KEEPALIVE_DUE;
+}
+
+enum keepalive_finding keepalive_look(struct keepalive_watch *watch, int fd, usec_t now)
 {
 	struct tcp_info info = {0};
 	socklen_t len = sizeof(info);
 
 	if (!watch->ours || getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) != 0)
-		return false;
+		return KEEPALIVE_QUIET;
 	if (!watch->lifted && (info.tcpi_unacked || info.tcpi_notsent_bytes)) {
 		set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 0);
 		watch->lifted = true;
 	}
-	/* A peer that does not read answers the question whether it does now: nothing is due then,
-	 * but for the moment of the question itself. */
-	if (!info.tcpi_unacked && !info.tcpi_probes) {
-		watch->silent_since = 0;
-		return false;
-	}
-	usec_t heard = now - (usec_t)info.tcpi_last_ack_recv * USEC_PER_MSEC;
-	if (!watch->silent_since || heard > watch->silent_since) {
-		watch->silent_since = now;
-		return false;
-	}
-	return now - watch->silent_since >= SILENCE_MAX;
+	return judge(watch, &info, now);
 }
 
 void keepalive_watch_end(struct keepalive_watch *watch, int fd)

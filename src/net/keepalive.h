@@ -25,24 +25,33 @@ void keepalive_enable(int fd);
 void keepalive_limit_silence(int fd);
 
 /*
- * TCP_USER_TIMEOUT takes a peer for dead, too, that is alive and well and does not read, for
- * instance while it works on the first of many statements that were sent in a row. Therefore, while
- * someone waits for the peer's answer, the kernel's limit is lifted from what cannot be sent, and
- * weir looks itself whether acknowledgements come.
+ * TCP_USER_TIMEOUT takes a peer for dead, too, that is alive and well and does not read: a server
+ * that works on the first of many statements that were sent in a row, a client that works on the
+ * first rows of an answer. Therefore a client's socket does not have it at all, and a server's
+ * loses it while someone waits for its answer and something cannot be sent; weir looks itself
+ * whether acknowledgements come.
  */
 struct keepalive_watch {
 	bool ours;           /* the limit is weir's own; a URL may ask for another one */
-	bool lifted;         /* it does not hold at present */
+	bool lifted;         /* the kernel's limit does not hold at present */
 	usec_t silent_since; /* when it was first seen that an acknowledgement is due; 0: none is */
+};
+
+enum keepalive_finding {
+	KEEPALIVE_QUIET, /* nothing is under way to the peer */
+	KEEPALIVE_DUE,   /* an acknowledgement is due, or the peer does not read */
+	KEEPALIVE_DEAD,  /* the peer has not acknowledged anything for too long */
 };
 
 /* How often to look. */
 #define KEEPALIVE_WATCH_EVERY (2 * USEC_PER_SEC + 500 * USEC_PER_MSEC)
 
+/* For a socket that has had keepalive_limit_silence(), perhaps; and for one that has not. */
 void keepalive_watch_init(struct keepalive_watch *watch, int fd);
+void keepalive_watch_init_unlimited(struct keepalive_watch *watch);
 
-/* Looks. True: the peer has not acknowledged anything for too long. */
-bool keepalive_watch_finds_dead(struct keepalive_watch *watch, int fd, usec_t now);
+/* Looks. Nothing is ever under way on a unix socket. */
+enum keepalive_finding keepalive_look(struct keepalive_watch *watch, int fd, usec_t now);
 
-/* Nobody waits any more: the kernel's limit holds again. */
+/* Nobody waits any more: the kernel's limit holds again, if there was one. */
 void keepalive_watch_end(struct keepalive_watch *watch, int fd);

@@ -164,6 +164,7 @@ static int tls_write(struct stream *s, const struct iovec *iov, size_t n_iov, si
 /* One attempt; *ret_sent may be less than asked, 0 included. */
 static int write_some(struct stream *s, struct iovec *iov, size_t n_iov, size_t *ret_sent)
 {
+	s->sent = true;
 	if (s->tls)
 		return tls_write(s, iov, n_iov, ret_sent);
 	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = n_iov};

@@ -37,6 +37,7 @@ struct stream {
 	int fd;
 	int error; /* errno of the failure behind STREAM_LOST */
 	bool reading;
+	bool sent; /* something, since its owner last made this false */
 };
 
 /* Takes over a connected, non-blocking socket; it is closed by stream_close(). Reading is wanted

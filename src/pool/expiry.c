@@ -277,7 +277,7 @@ static void watch_lent(struct pool *pool, usec_t now)
 	list_for_each (link, &pool->servers[SERVER_LENT]) {
 		struct server *server = list_entry(link, struct server, link);
 		int fd = server->stream.fd;
-		if (!keepalive_watch_finds_dead(&server->watch, fd, now))
+		if (keepalive_look(&server->watch, fd, now) != KEEPALIVE_DEAD)
 			continue;
 		log_info("server=%llu event=vanished database=\"%s\" pid=%u",
 			(unsigned long long)server->id, pool->name, server->back->process_id);

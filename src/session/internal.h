@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "net/keepalive.h"
 #include "session/session.h"
 
 /* What a client can be in. Moves: session.c. */
@@ -52,6 +53,8 @@ struct session {
 	enum reason doom_reason;
 	const struct clocks *clocks;                          /* shared with others: clocks.c */
 	usec_t state_since, request_since, transaction_since; /* 0: none */
+	usec_t watch_at; /* when to look whether it is still there; 0: nothing is under way to it */
+	struct keepalive_watch watch;
 	usec_t connected_wall;
 	struct address peer;
 };

@@ -1,6 +1,6 @@
 /*
- * The clocks of a client: login, query, transaction, idle in transaction, idle. One lazily armed
- * timer for all: renewing a deadline is a store.
+ * The clocks of a client: login, query, transaction, idle in transaction, idle; and the look
+ * whether it is still there. One lazily armed timer for all: renewing a deadline is a store.
  */
 #include "session/internal.h"
 
@@ -77,11 +77,43 @@ static usec_t next_look(const struct session *s)
 	return session_now(s) + (every > TAKES_EVERY ? every : TAKES_EVERY);
 }
 
-/* It does not read: nothing can be said to it, and what the kernel keeps for it is of no use. */
-static void write_timed_out(struct session *s)
+/* The kernel asks after a client to which nothing is under way, and only then. */
+static usec_t next_watch(struct session *s)
+{
+	if (!s->watch_at && s->stream.sent)
+		s->watch_at = session_now(s) + KEEPALIVE_WATCH_EVERY;
+	return s->watch_at ? s->watch_at : USEC_NEVER;
+}
+
+/* It does not read, or is not there: nothing can be said to it, and what the kernel keeps for it is
+ * of no use. */
+static void cut_off(struct session *s, enum reason reason)
 {
 	stream_abort(&s->stream);
-	session_close(s, REASON_CLIENT_WRITE_TIMEOUT);
+	session_close(s, reason);
+}
+
+/* False: it has vanished, and was dealt with. */
+static bool is_there(struct session *s)
+{
+	usec_t now = session_now(s);
+
+	if (!s->watch_at || s->watch_at > now)
+		return true;
+	s->stream.sent = false;
+	switch (keepalive_look(&s->watch, s->stream.fd, now)) {
+	case KEEPALIVE_QUIET:
+		s->watch_at = 0;
+		return true;
+	case KEEPALIVE_DUE:
+		s->watch_at = now + KEEPALIVE_WATCH_EVERY;
+		return true;
+	case KEEPALIVE_DEAD:
+		break;
+	}
+	log_info("client=%u event=vanished", s->id);
+	cut_off(s, REASON_CLIENT_LOST);
+	return false;
 }
 
 void limits_update(struct session *s)
@@ -90,6 +122,8 @@ void limits_update(struct session *s)
 		return;
 	usec_t next = first_limit(s).deadline;
 	usec_t look = next_look(s);
+	next = look < next ? look : next;
+	look = next_watch(s);
 	next = look < next ? look : next;
 	if (!s->stream.reading) {
 		look = session_now(s) + LOOK_EVERY;
@@ -119,6 +153,8 @@ void limits_fired(void *arg)
 		session_close(s, REASON_CLIENT_LEFT);
 		return;
 	}
+	if (!is_there(s))
+		return;
 	stream_look(&s->stream);
 	struct limit limit = first_limit(s);
 	if (limit.deadline > session_now(s)) {
@@ -135,7 +171,7 @@ void limits_fired(void *arg)
 		relay_take_server(s, &refusal, 0);
 		break;
 	case REASON_CLIENT_WRITE_TIMEOUT:
-		write_timed_out(s);
+		cut_off(s, limit.reason);
 		break;
 	default:
 		session_dismiss(s, limit.reason, NULL);

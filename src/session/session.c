@@ -346,6 +346,7 @@ void sessions_accept(struct sessions *sessions, const struct protocol *protocol,
 	s->connected_wall = clock_wall_usec();
 	s->state_since = session_now(s);
 	s->peer = address_of(peer);
+	keepalive_watch_init_unlimited(&s->watch);
 	waiter_init(&s->waiter, relay_waiter_done);
 	deferred_init(&s->freeing, free_later, s);
 	timer_init(&s->timer, host->loop, limits_fired, s);

@@ -18,6 +18,7 @@ import mysql_wire
 import psycopg
 import pymysql
 import pytest
+import sides
 from conftest import Weir, need_mysql9, wait_for
 from fault_relay import FaultRelay, mysql_refusal, pg_refusal
 from wire import Client, query
@@ -44,17 +45,21 @@ class Namespace:
             raise OSError(ctypes.get_errno(), "setns")
         os.close(fd)
 
-    def socket(self):
-        """A TCP socket in it."""
+    def call(self, function):
+        """What it gives, called in it: a socket that it makes stays there."""
         def make():
             self.enter()    # the thread, not the process
-            made.append(socket.socket())
+            made.append(function())
 
         made = []
         thread = threading.Thread(target=make)
         thread.start()
         thread.join()
         return made[0]
+
+    def socket(self):
+        """A TCP socket in it."""
+        return self.call(socket.socket)
 
     def run(self, *command):
         return subprocess.run(command, preexec_fn=self.enter, check=True, capture_output=True, text=True).stdout
@@ -232,6 +237,81 @@ def test_packets_are_swallowed(cut, kind):
     with contextlib.suppress(*ERRORS):
         clients[1].rollback()
     assert [ask(db, "select 1")[0] for db in clients] == [[(1,)] if kind == "postgres" else ((1,),)] * 4
+
+
+def drain(s):
+    """Reads and reads."""
+    with contextlib.suppress(OSError):
+        while s.recv(65536):
+            pass
+
+
+@pytest.mark.thorough
+def test_clients_vanish_behind_a_network_that_swallows_packets(namespaces, postgres, mariadb):
+    """With nothing under way to them, with something small, and with more than fits; and others that only do not read."""
+    namespace = Namespace()
+    base = pathlib.Path(tempfile.mkdtemp(prefix="v"))
+    base.chmod(0o755)
+    relays = [FaultRelay(server.port, make_socket=namespace.socket) for server in (postgres, mariadb)]
+    weir = Weir(base, "[weir]\nworkers = 2\nadmin_users = app\n"
+                f"listen_postgresql = 127.0.0.1:@PORT@, unix:{base}/.s.PGSQL.6432\nlisten_mysql = 127.0.0.1:@MYSQL_PORT@\n"
+                "[defaults]\npool_size = 10\npool_timeout = 60s\n"
+                f"[database app]\nurl = postgresql://app:secret@127.0.0.1:{relays[0].port}/app?sslmode=disable\n"
+                f"[database my]\nurl = mysql://app:secret@127.0.0.1:{relays[1].port}/app?ssl_mode=disabled\n",
+                preexec_fn=namespace.enter)
+
+    def seen():
+        """The ports of the clients that weir knows."""
+        with psycopg.connect(f"host={base} port=6432 user=app password=secret dbname=weir", autocommit=True,
+                             cursor_factory=psycopg.ClientCursor) as db:
+            cursor = db.execute("show clients")
+            at = [column.name for column in cursor.description].index("port")
+            return {row[at] for row in cursor}
+
+    try:
+        gone, alive = {}, []
+        for side, database in ((sides.side_of(postgres), "app"), (sides.side_of(mariadb), "my")):
+            def client():
+                made = namespace.call(lambda: side.client(weir, database=database))
+                made.socket.settimeout(60)
+                return made, made.socket.getsockname()[1]
+
+            gone["idle", database] = client()
+            one, _ = gone["in a transaction, one answer", database] = client()
+            one.run("begin")
+            one.start(side.sleep(1))
+            many, _ = gone["many answers", database] = client()
+            many.start(side.megabytes(500))
+            threading.Thread(target=drain, args=(many.socket,), daemon=True).start()
+            silent, _ = gone["does not read", database] = client()
+            silent.start(side.megabytes(500))
+            # These two are well: the one holds a server connection, the other has all in the kernel.
+            for n in (40, 1):
+                slow, _ = client()
+                slow.start(side.megabytes(n))
+                alive.append((slow, n))
+        wait_for(lambda: sum(port in seen() for _, port in gone.values()) == len(gone), "all to be there")
+        for _, port in gone.values():
+            namespace.swallow(port)
+        begin = time.monotonic()
+        noticed = {}
+        while len(noticed) < len(gone) and time.monotonic() - begin < 2 * NOTICED:
+            there = seen()
+            for what, (_, port) in gone.items():
+                if port not in there and what not in noticed:
+                    noticed[what] = time.monotonic() - begin
+            time.sleep(0.1)
+        print({what: round(seconds, 1) for what, seconds in noticed.items()})
+        assert len(noticed) == len(gone) and max(noticed.values()) < NOTICED, noticed
+        wait_for(lambda: time.monotonic() - begin > NOTICED, "the slow ones to have been slow for long", 2 * NOTICED)
+        for slow, n in alive:
+            assert len(slow.finish()) == 1_000_000
+    finally:
+        namespace.heal()
+        weir.stop()
+        for relay in relays:
+            relay.stop()
+        namespace.close()
 
 
 def test_packets_are_answered_with_a_reset(cut, kind):
