@@ -132,8 +132,6 @@ static int make_workers(struct daemon *d)
 		d->console_peers[i] =
 			(struct console_peer){.mailbox = w->mailbox, .console = w->console};
 	}
-	for (unsigned i = 0; r == 0 && i < d->n_workers; i++)
-		r = worker_start(&d->workers[i]);
 	return r;
 }
 
@@ -151,8 +149,7 @@ static int make_arrays(struct daemon *d)
 	return 0;
 }
 
-/* Clients come in once the loop runs: so the doors are opened first, since that fails most often.
- */
+/* Clients come in once the workers run. */
 static int start(struct daemon *d)
 {
 	static const int signals[] = {SIGTERM, SIGINT, SIGHUP};
@@ -166,13 +163,18 @@ static int start(struct daemon *d)
 		return r;
 	timer_init(&d->stop_timer, d->loop, stop_timer_fired, d);
 	probes_init(d);
-	porter_init(d);
 	r = make_arrays(d);
 	if (r == 0)
-		r = doors_open(d);
-	if (r == 0)
 		r = dialler_new(DIAL_THREADS, CANCEL_THREADS, &d->dialler);
-	return r == 0 ? make_workers(d) : r;
+	if (r == 0)
+		r = make_workers(d);
+	if (r == 0)
+		porter_init(d);
+	if (r == 0)
+		r = doors_open(d);
+	for (unsigned i = 0; r == 0 && i < d->n_workers; i++)
+		r = worker_start(&d->workers[i]);
+	return r;
 }
 
 /* --- ending --- */
@@ -205,6 +207,8 @@ static void end(struct daemon *d)
 	block_signals();
 	for (unsigned i = 0; i < d->n_workers; i++)
 		worker_stop(&d->workers[i]);
+	doors_clear(d);
+	porter_clear(d);
 	settle(d);
 	/* What dialler threads still do ends up in the workers' mailboxes. */
 	dialler_free(d->dialler);
@@ -212,11 +216,8 @@ static void end(struct daemon *d)
 	for (unsigned i = 0; i < d->n_workers; i++)
 		worker_clear(&d->workers[i]);
 	d->n_workers = 0;
-	doors_close(d);
 	timer_clear(&d->stop_timer);
 	timer_clear(&d->probe_timer);
-	timer_clear(&d->linger_timer);
-	porter_clear(d);
 	for (size_t i = 0; i < ARRAY_LEN(d->watches); i++)
 		signal_watch_free(d->watches[i]);
 	mailbox_free(d->mailbox);

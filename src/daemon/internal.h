@@ -2,7 +2,7 @@
  * The struct of the daemon, and what the files of this folder call of each other: daemon.c (start
  * and end), doors.c (accepting), accounts.c (how many clients each may have), probes.c (what
  * clients are greeted with), porter.c (who cannot come in), reload.c, stop.c. All of it is the main
- * thread's, but for the counts of who is inside.
+ * thread's, but for what doors.c and porter.c keep: that is the first worker's while it runs.
  */
 #pragma once
 
@@ -67,7 +67,8 @@ struct daemon {
 	struct door doors[LISTENERS_MAX];
 	size_t n_doors;
 	bool inherited[LISTEN_OPTIONS];
-	struct buf listen_text; /* for people */
+	struct buf listen_text;  /* for people */
+	message_fn doors_closed; /* who asked for that is told */
 	/* Who is inside, per worker, and together without the console's, which max_clients does not
 	 * keep out. Workers count down by themselves: a message would wake the main thread for each
 	 * client that goes, and nobody waits for it. */
@@ -75,10 +76,11 @@ struct daemon {
 	uint32_t last_id;
 
 	/* porter.c */
-	unsigned room; /* for clients: max_clients, or what descriptors allow */
+	/* For clients: max_clients, or what descriptors allow. Changed by the main thread. */
+	_Atomic unsigned room;
 	struct lingering lingering[LINGERING_MAX]; /* a ring */
 	unsigned first_lingering, n_lingering;
-	struct timer linger_timer;
+	struct timer linger_timer; /* the first worker's */
 	struct log_limit porter_log;
 
 	/* accounts.c */
@@ -99,6 +101,7 @@ struct daemon {
 	struct list present_askers; /* ... for the present one to end */
 
 	/* stop.c */
+	bool is_shut; /* nobody comes in any more */
 	struct timer stop_timer;
 	unsigned n_undrained, n_unclosed; /* workers */
 };
@@ -126,7 +129,13 @@ void daemon_log_lines(enum log_level level, const char *event, struct buf *text)
 /* Opens what systemd has passed and what the configuration names. Returns 0; 1 when an address
  * cannot be had, which is logged; or -errno. */
 MUST_USE int doors_open(struct daemon *daemon);
-void doors_close(struct daemon *daemon);
+
+/* Closes them: once; `closed`, as with daemon_tell(), when every client that has come in is on its
+ * way to its worker. */
+void doors_close(struct daemon *daemon, message_fn closed);
+
+/* The same at the end, when no worker runs. */
+void doors_clear(struct daemon *daemon);
 
 /* With reuse_port: new clients go to the weir that was started beside this one, if there is one;
  * those who are already on their way here still come in. */

@@ -60,14 +60,15 @@ void porter_count(struct daemon *d, const struct config *config)
 	rlim_t reserved = reserve(config, DIAL_THREADS + CANCEL_THREADS);
 	rlim_t wanted = reserved + (rlim_t)config->max_clients;
 	rlim_t limit = raise_limit(wanted);
+	rlim_t clients = (rlim_t)config->max_clients;
 
-	d->room = (unsigned)config->max_clients;
-	if (limit >= wanted)
+	if (limit >= wanted) {
+		d->room = (unsigned)clients;
 		return;
+	}
 	/* Where even the servers' would be too many, they and the clients share what there is. */
 	rlim_t room = limit > 2 * reserved ? limit - reserved : limit / 2;
-	if (room < d->room)
-		d->room = (unsigned)room;
+	d->room = (unsigned)(room < clients ? room : clients);
 	log_warning("event=few_descriptors limit=%llu wanted=%llu missing=%llu room_for_clients=%u "
 		    "detail=\"set LimitNOFILE=%llu in the service, or lower max_clients\"",
 		(unsigned long long)limit, (unsigned long long)wanted,
@@ -175,11 +176,12 @@ void porter_turn_away_now(struct daemon *d, const struct protocol *protocol, int
 
 void porter_init(struct daemon *d)
 {
-	timer_init(&d->linger_timer, d->loop, linger_is_over, d);
+	timer_init(&d->linger_timer, d->workers[0].loop, linger_is_over, d);
 }
 
 void porter_clear(struct daemon *d)
 {
+	timer_clear(&d->linger_timer);
 	while (d->n_lingering)
 		let_go_oldest(d);
 }

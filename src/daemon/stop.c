@@ -16,16 +16,39 @@
  * that takes over, has been accepted. Closing the socket would reset it. */
 #define HANDOVER_TIME (500 * USEC_PER_MSEC)
 
+/* Nobody comes in any more: no client can come to a worker behind what it is told here. */
+static void go_on(struct daemon *d)
+{
+	for (unsigned i = 0; i < d->n_workers; i++) {
+		if (d->phase == PHASE_DRAINING)
+			worker_post_drain(&d->workers[i]);
+		else
+			worker_post_close_all(&d->workers[i]);
+	}
+}
+
+static void doors_are_closed(struct message *message, void *arg)
+{
+	struct daemon *d = arg;
+
+	free(container_of(message, struct notice, message));
+	d->is_shut = true;
+	go_on(d);
+}
+
 static void close_all(struct daemon *d)
 {
+	bool was_draining = d->phase == PHASE_DRAINING;
+
 	d->phase = PHASE_CLOSING;
 	log_info("event=closing clients=%u", d->n_all_clients);
 	systemd_notify("STOPPING=1\nSTATUS=closing connections");
-	doors_close(d);
 	d->n_unclosed = d->n_workers;
 	timer_set(&d->stop_timer, clock_usec() + FAREWELL_TIME);
-	for (unsigned i = 0; i < d->n_workers; i++)
-		worker_post_close_all(&d->workers[i]);
+	if (d->is_shut)
+		go_on(d);
+	else if (!was_draining)
+		doors_close(d, doors_are_closed);
 }
 
 void stop_at_once(struct daemon *d)
@@ -42,11 +65,9 @@ static void drain(struct daemon *d)
 	log_info("event=draining clients=%u timeout=%llds", d->n_all_clients,
 		(long long)(d->config->shutdown_timeout / USEC_PER_SEC));
 	systemd_notify("STOPPING=1\nSTATUS=waiting for transactions to end");
-	doors_close(d);
 	d->n_undrained = d->n_workers;
 	timer_set(&d->stop_timer, clock_usec() + d->config->shutdown_timeout);
-	for (unsigned i = 0; i < d->n_workers; i++)
-		worker_post_drain(&d->workers[i]);
+	doors_close(d, doors_are_closed);
 }
 
 void stop_orderly(struct daemon *d)

@@ -273,7 +273,37 @@ void worker_clear(struct worker *w)
 	loop_free(w->loop);
 }
 
+void worker_take_client(struct worker *w, const struct protocol *protocol, int fd,
+	const struct sockaddr_storage *peer, uint32_t id, bool too_many)
+{
+	sessions_accept(w->sessions, protocol, fd, peer, id, too_many);
+}
+
 /* --- messages --- */
+
+struct errand_message {
+	struct message message;
+	void (*fn)(void *arg);
+	void *arg;
+};
+
+static void do_errand(struct message *message, void *arg)
+{
+	struct errand_message *m = container_of(message, struct errand_message, message);
+
+	m->fn(m->arg);
+	free(m);
+}
+
+void worker_post_errand(struct worker *w, void (*fn)(void *arg), void *arg)
+{
+	struct errand_message *m =
+		container_of(message_new(sizeof(*m), do_errand), struct errand_message, message);
+
+	m->fn = fn;
+	m->arg = arg;
+	mailbox_post(w->mailbox, &m->message);
+}
 
 struct client_message {
 	struct message message;
@@ -289,7 +319,7 @@ static void take_client(struct message *message, void *arg)
 	struct client_message *m = container_of(message, struct client_message, message);
 	struct worker *w = arg;
 
-	sessions_accept(w->sessions, m->protocol, m->fd, &m->peer, m->id, m->too_many);
+	worker_take_client(w, m->protocol, m->fd, &m->peer, m->id, m->too_many);
 	free(m);
 }
 

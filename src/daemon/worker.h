@@ -76,7 +76,14 @@ void worker_settle(struct worker *w);
 /* Frees everything. No worker may have anything to deliver to this one any more. */
 void worker_clear(struct worker *w);
 
+/* A client has come; on the worker's thread. Takes over `fd`. */
+void worker_take_client(struct worker *w, const struct protocol *protocol, int fd,
+	const struct sockaddr_storage *peer, uint32_t id, bool too_many);
+
 /* --- messages to a worker; any thread --- */
+
+/* Calls fn(arg) on the worker's thread. */
+void worker_post_errand(struct worker *w, void (*fn)(void *arg), void *arg);
 
 /* Takes over `fd`. Returns 0, or -ENOMEM with `fd` still the caller's. */
 MUST_USE int worker_post_client(struct worker *w, const struct protocol *protocol, int fd,

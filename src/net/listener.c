@@ -1,4 +1,4 @@
-/* Accepting connections. Runs on the main thread; what it accepts is dealt out by daemon/. */
+/* Accepting connections. What becomes of them is for daemon/ to say. */
 #include "net/listener.h"
 
 #include <arpa/inet.h>
@@ -21,8 +21,11 @@
 #include "util/log.h"
 #include "util/text.h"
 
-#define BACKLOG          4096
-#define ACCEPTS_PER_WAKE 64
+#define BACKLOG 4096
+/* One that finds nobody costs as much as one that does, and there is seldom more than one to take:
+ * so it begins with one, and takes twice as many the next time if there was no end to them; up to
+ * this, since those who are inside already wait meanwhile. */
+#define ACCEPTS_PER_WAKE 16
 
 /* A unix socket that will take another's place is made under this name beside it. */
 #define NEW_SUFFIX ".new"
@@ -34,6 +37,7 @@ struct listener {
 	struct log_limit log_limit;
 	struct listener_plan plan;
 	int fd;
+	int n_accepts; /* to be made at the next wake */
 	bool unwanted;
 	bool begun;           /* was listened on */
 	char *unix_path;      /* to be removed in the end; NULL: none */
@@ -94,8 +98,10 @@ static bool is_shortage(int error)
 static void on_accept(evutil_socket_t fd, short what, void *arg)
 {
 	struct listener *l = arg;
+	int n_accepts = l->n_accepts;
 
-	for (int i = 0; i < ACCEPTS_PER_WAKE; i++) {
+	l->n_accepts = 1;
+	for (int i = 0; i < n_accepts; i++) {
 		struct sockaddr_storage peer;
 		socklen_t len;
 		int client = take_in(l, &peer, &len);
@@ -115,6 +121,7 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
 		if (error && error != ECONNABORTED && error != EINTR)
 			return;
 	}
+	l->n_accepts = n_accepts * 2 < ACCEPTS_PER_WAKE ? n_accepts * 2 : ACCEPTS_PER_WAKE;
 }
 
 int listener_adopt(
@@ -128,6 +135,7 @@ int listener_adopt(
 	l->fd = fd;
 	l->begun = !plan->beside;
 	l->spare = -1;
+	l->n_accepts = 1;
 	keep_spare(l);
 	timer_init(&l->pause, loop, resume, l);
 	evutil_make_socket_nonblocking(fd);
