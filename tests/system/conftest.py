@@ -147,6 +147,10 @@ class Postgres:
         return (self.base / "postgresql.log").read_text(errors="replace").count(
             "connection authorized: user=app")
 
+    def end_sessions(self):
+        """Ends what ordinary users have left here, such as a statement whose client was killed: it would be counted."""
+        self.query("select pg_terminate_backend(pid, 5000) from pg_stat_activity where usename <> 'postgres'")
+
     def url(self, user="app", password="secret", dbname="app", params="?sslmode=disable"):
         login = f"{user}:{password}@" if user else ""
         return f"postgresql+asyncpg://{login}127.0.0.1:{self.port}/{dbname}{params}"
@@ -260,6 +264,13 @@ def postgres():
     if server.process.poll() is None:
         server.stop()
     shutil.rmtree(base)
+
+
+@pytest.fixture(autouse=True)
+def sessions_of_earlier_tests_are_gone(request, kept):
+    """A test that counts the sessions of the server that all share finds its own alone."""
+    if "postgres" in request.fixturenames and not kept.weir:
+        request.getfixturevalue("postgres").end_sessions()
 
 
 @pytest.fixture
