@@ -43,6 +43,12 @@ static inline const uint8_t *reader_bytes(struct reader *r, size_t len)
 	return bytes;
 }
 
+/* A big-endian number where all its bytes are known to be there. */
+static inline uint32_t get_u32be(const uint8_t *b)
+{
+	return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
+}
+
 /* Big-endian ("network order") and little-endian numbers. */
 static inline uint8_t reader_u8(struct reader *r)
 {
@@ -62,7 +68,7 @@ static inline uint32_t reader_u32be(struct reader *r)
 {
 	const uint8_t *b = reader_bytes(r, 4);
 
-	return b ? (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3] : 0;
+	return b ? get_u32be(b) : 0;
 }
 
 static inline uint16_t reader_u16le(struct reader *r)

@@ -303,6 +303,32 @@ static void settle_both(struct pg_front *front, struct pg_back *back, bool kept)
 		settle(&back->settings, kept);
 }
 
+/* What the command's tag tells. */
+static void by_tag(struct pg_front *front, struct pg_back *back, const char *tag, bool to_savepoint)
+{
+	switch (tag[0]) {
+	case 'C':
+		if (strcmp(tag, "COMMIT") == 0)
+			settle_both(front, back, true);
+		else if (strcmp(tag, "CALL") == 0) /* what was carried out is not in the text */
+			back->asks_pins |= 1u << PIN_LOCK;
+		break;
+	case 'D':
+		/* Whether something temporary is left, too. */
+		if (text_starts_with(tag, "DROP "))
+			back->asks_pins |= 1u << PIN_TEMP;
+		else if (strcmp(tag, "DO") == 0)
+			back->asks_pins |= 1u << PIN_LOCK;
+		break;
+	case 'R':
+		if (strcmp(tag, "ROLLBACK") == 0 && !to_savepoint)
+			settle_both(front, back, false);
+		break;
+	default: /* SELECT, INSERT, UPDATE, BEGIN, ... */
+		break;
+	}
+}
+
 void effects_command(struct pg_front *front, struct pg_back *back, const char *tag)
 {
 	const struct expectation *e = expectations_first(&back->expected);
@@ -319,16 +345,7 @@ void effects_command(struct pg_front *front, struct pg_back *back, const char *t
 	}
 	if (scan && scan->overflow)
 		pin_add(front, back, PIN_SETTINGS, NULL);
-	/* Whether something temporary is left, too. */
-	if (text_starts_with(tag, "DROP "))
-		back->asks_pins |= 1u << PIN_TEMP;
-	/* What was carried out is not in the text. */
-	if (strcmp(tag, "CALL") == 0 || strcmp(tag, "DO") == 0)
-		back->asks_pins |= 1u << PIN_LOCK;
-	if (strcmp(tag, "COMMIT") == 0)
-		settle_both(front, back, true);
-	else if (strcmp(tag, "ROLLBACK") == 0 && !to_savepoint)
-		settle_both(front, back, false);
+	by_tag(front, back, tag, to_savepoint);
 }
 
 /* What servers report after a RESET comes just before ReadyForQuery: it is their own value, not the

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/pgsql/glance.h"
+
 void effects_free(struct scan *effects)
 {
 	if (!effects)
@@ -38,6 +40,8 @@ void pg_statements_init(struct statements *table, struct scan *scratch)
 bool effects_scan(struct scan *scratch, const char *sql, size_t len, struct scan **ret_effects)
 {
 	*ret_effects = NULL;
+	if (glance_is_enough(sql, len))
+		return true;
 	scan_init(scratch);
 	scan_feed(scratch, sql, len);
 	scan_end(scratch);

@@ -35,13 +35,10 @@ enum { PG_HEADER_SHORT = 1, PG_HEADER_BAD };
 /* Looks at the header without consuming it. PG_HEADER_BAD: a length below 4 or above the limit. */
 static inline int pg_header_read(const struct input *in, struct pg_header *ret_header)
 {
-	struct reader r;
-
 	if (in->len < PG_HEADER)
 		return PG_HEADER_SHORT;
-	reader_init(&r, in->data, PG_HEADER);
-	ret_header->type = reader_u8(&r);
-	uint32_t len = reader_u32be(&r);
+	ret_header->type = in->data[0];
+	uint32_t len = get_u32be(in->data + 1);
 	if (len < 4 || len > PG_MESSAGE_MAX)
 		return PG_HEADER_BAD;
 	ret_header->total = (size_t)len + 1;

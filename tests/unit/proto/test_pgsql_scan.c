@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "../test.h"
+#include "proto/pgsql/glance.h"
 #include "proto/pgsql/scan.h"
 #include "util/bytes.h"
 
@@ -76,6 +77,18 @@ static void scan_in_pieces(const char *sql, size_t piece, size_t cut, struct buf
 	scan_clear(&s);
 }
 
+/* In memory of its own size. */
+static bool glance(const char *sql)
+{
+	size_t len = strlen(sql);
+	char *copy = malloc(len);
+
+	memcpy(copy, sql, len);
+	bool enough = glance_is_enough(copy, len);
+	free(copy);
+	return enough;
+}
+
 static void check(const char *sql, const char *expected)
 {
 	struct buf text = {0};
@@ -83,6 +96,8 @@ static void check(const char *sql, const char *expected)
 	scan_in_pieces(sql, SIZE_MAX, 0, &text);
 	if (strcmp((char *)text.data, expected) != 0)
 		fail_msg("%s\nis     %s\nnot    %s", sql, text.data, expected);
+	if (*expected && glance(sql))
+		fail_msg("%s\nis not seen at a glance", sql);
 	for (size_t piece = 1; piece < 4; piece++) {
 		buf_clear(&text);
 		scan_in_pieces(sql, piece, 0, &text);
@@ -291,6 +306,58 @@ static void any_text_gives_the_same_in_pieces(void **state)
 	}
 }
 
+static void what_the_scan_finds_a_glance_suspects(void **state)
+{
+	static const char *const words[] = {"set_config(", "PG_ADVISORY_LOCK(",
+		"pg_try_advisory_lock(1)", "into ", "Temp ", "temporary ", "table ", "; ", ";",
+		"set ", "listen ", "x", "from ", " ", "'", "\"", "$$", "/*", "*/", "--", "\n", "1",
+		")", ",", "('a', 'b', false)", "and ", "abc def ghi jkl "};
+	static const char *const first[] = {
+		"select ", "Insert ", "with ", "begin", "", "set ", "do ", "reset ", "listen"};
+	uint32_t seed = 1;
+	int n_enough = 0, n_found = 0;
+
+	for (int round = 0; round < 200000; round++) {
+		struct buf sql = {0}, found = {0};
+		buf_text(&sql, first[round % (int)ARRAY_LEN(first)]);
+		for (int i = 0; i < round % 9; i++) {
+			seed = seed * 1664525u + 1013904223u;
+			buf_text(&sql, words[(seed >> 16) % ARRAY_LEN(words)]);
+		}
+		buf_u8(&sql, 0);
+		scan_in_pieces((char *)sql.data, SIZE_MAX, 0, &found);
+		bool enough = glance((char *)sql.data);
+		if (found.data[0] && enough)
+			fail_msg("%s\n%s", sql.data, found.data);
+		n_enough += enough;
+		n_found += found.data[0] != 0;
+		buf_clear(&sql);
+		buf_clear(&found);
+	}
+	/* Both happen. */
+	assert_true(n_enough > 10000 && n_found > 10000);
+}
+
+static void a_glance_is_enough_for_most_statements(void **state)
+{
+	static const char *const sql[] = {"BEGIN", "commit;", "select 1",
+		"SELECT abalance FROM pgbench_accounts WHERE aid = 12345",
+		"UPDATE pgbench_accounts SET abalance = abalance + 1 WHERE aid = $1",
+		"INSERT INTO users (id, created_at, account_id, email, name) VALUES ($1, $2, $3, "
+		"$4, $5) RETURNING users.id",
+		"SELECT users.id AS users_id, users.last_name, items.stamp\nFROM users JOIN items "
+		"ON items.user_id = users.id"};
+
+	for (size_t i = 0; i < ARRAY_LEN(sql); i++)
+		assert_true(glance(sql[i]));
+	assert_false(glance(""));
+	assert_false(glance("SET a TO b"));
+	assert_false(glance("reset all"));
+	assert_false(glance("select 1; select 2"));
+	assert_false(glance("select 12345678901234;x"));
+	assert_false(glance("/* */ listen a"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -305,6 +372,8 @@ int main(void)
 		cmocka_unit_test(arguments_that_are_expressions_are_not_known),
 		cmocka_unit_test(values_that_are_too_long_overflow),
 		cmocka_unit_test(any_text_gives_the_same_in_pieces),
+		cmocka_unit_test(what_the_scan_finds_a_glance_suspects),
+		cmocka_unit_test(a_glance_is_enough_for_most_statements),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
