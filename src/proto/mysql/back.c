@@ -263,6 +263,11 @@ static void ask_role(struct answer *a)
 
 static void note_rows(struct my_front *front, const struct follow *f)
 {
+	if (front->is_aside) {
+		if (front->command == MY_COM_QUERY)
+			front->row_count = -1;
+		return;
+	}
 	front->n_warnings = f->n_warnings;
 	if (f->n_rows) {
 		front->found_rows = (int64_t)f->n_rows;

@@ -114,6 +114,8 @@ static struct my_step handle_query(struct my_pass *p)
 		return step;
 	}
 	front->worker->scanned = front;
+	front->is_aside = scan->exact == EXACT_SHOW_WARNINGS || scan->exact == EXACT_SHOW_ERRORS ||
+			  scan->exact == EXACT_COUNT_WARNINGS;
 	const char *text = my_argument(p);
 	step = forward(p, SHAPE_RESULTS);
 	if (step.stop)
@@ -137,6 +139,8 @@ static struct my_step handle_ping(struct my_pass *p)
 	/* It tells the truth: whether a server can be reached. */
 	if (p->back || p->front->base.pool_in_trouble)
 		return forward(p, SHAPE_SIMPLE);
+	/* As servers have it. */
+	p->front->row_count = 0;
 	return my_answer_ok(p);
 }
 
@@ -226,6 +230,7 @@ struct my_step my_command(struct my_pass *p, uint8_t command)
 
 	front->command = command;
 	front->running = NULL;
+	front->is_aside = command == MY_COM_PING || command == MY_COM_STATISTICS;
 	if (front->command != MY_COM_QUERY)
 		front->found = 0;
 	switch (front->command) {

@@ -29,6 +29,8 @@ static struct my_step answer_number(struct my_pass *p, const char *name, long lo
 	struct buf b = {0};
 
 	snprintf(text, sizeof(text), "%lld", value);
+	/* As servers have it behind any result set. */
+	p->front->row_count = -1;
 	my_write_columns(&b, &sequence, &column, 1, my_local_status(p->front));
 	my_write_row(&b, &sequence, &cell, 1);
 	my_write_eof(&b, sequence, 0, my_local_status(p->front));
@@ -50,6 +52,7 @@ static struct my_step answer_expression(struct my_pass *p, long long value)
 		n--;
 	snprintf(name, sizeof(name), "%.*s", (int)(n < sizeof(name) ? n : sizeof(name) - 1),
 		from ? from : "");
+	p->front->found_rows = 1;
 	return answer_number(p, name, value);
 }
 
@@ -100,6 +103,7 @@ static struct my_step answer_warnings(struct my_pass *p, bool errors_only)
 	uint8_t sequence = 1;
 	struct buf b = {0};
 
+	p->front->row_count = -1;
 	my_write_columns(&b, &sequence, warning_columns, ARRAY_LEN(warning_columns), status);
 	write_kept_rows(p->front, errors_only, &sequence, &b);
 	my_write_eof(&b, sequence, 0, status);

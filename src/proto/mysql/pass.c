@@ -72,11 +72,13 @@ void my_expect_answer(struct my_pass *p, enum follow_shape shape)
 	front->awaiting = true;
 	front->base.kill_outcome = KILL_NOT_ASKED;
 	front->pipelining = !front->forwarding && !front->continued && p->in->len > 0;
+	p->back->base.n_queries++;
+	if (front->is_aside)
+		return;
 	front->row_count = front->found_rows = 0;
 	front->n_warnings = 0;
 	front->disturbed = false;
 	buf_clear(&front->warnings);
-	p->back->base.n_queries++;
 }
 
 /* --- answers by weir itself --- */

@@ -112,6 +112,7 @@ struct my_front {
 
 	/* The command under way. */
 	uint8_t command;
+	bool is_aside;  /* it leaves what the server knows of the statement before */
 	uint32_t found; /* by the scan, see scan.h */
 	char *found_name;
 	struct buf found_locks;              /* names that pins have: locks.c */

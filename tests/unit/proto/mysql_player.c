@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "../test.h"
+#include "mysql_fake.h"
 #include "mysql_login.h"
 #include "proto/mysql/dial.h"
 #include "proto/mysql/mysql.h"
@@ -22,6 +23,8 @@ struct world {
 	size_t n_read[PLAY_SERVERS];
 	unsigned n_unanswered[PLAY_SERVERS];
 	bool continued[PLAY_SERVERS];
+
+	struct my_fake fakes[PLAY_SERVERS]; /* that answer by themselves */
 };
 
 static struct back *open_server(struct play *play)
@@ -60,14 +63,47 @@ static void count_commands(struct world *w, unsigned server)
 	}
 }
 
-static void deliver_server(struct world *w, const struct my_script_step *step)
+static void deliver_server(struct world *w, unsigned server, const struct buf *bytes)
 {
-	const uint8_t *data = step->bytes.data;
+	const uint8_t *data = bytes->data;
 
-	for (size_t left = step->bytes.len, n; left; data += n, left -= n) {
+	for (size_t left = bytes->len, n; left; data += n, left -= n) {
 		n = play_piece(&w->how->server, w->n_server_bytes, left);
 		w->n_server_bytes += n;
-		play_hear_server(&w->play, &w->play.servers[step->who], data, n);
+		play_hear_server(&w->play, &w->play.servers[server], data, n);
+	}
+}
+
+/* What a server that answers by itself says to what it has heard and not yet answered. */
+static void fake_answers(struct world *w, unsigned server, struct buf *ret_answers)
+{
+	const struct buf *heard = &w->play.servers[server].heard;
+	struct input in = {.data = heard->data, .len = heard->len};
+	struct my_header h;
+
+	if (w->n_read[server])
+		input_skip(&in, w->n_read[server]);
+	while (my_header_read(&in, &h) && in.len >= MY_HEADER + h.len) {
+		my_fake_answer(&w->fakes[server], in.data + MY_HEADER, h.len, ret_answers);
+		w->n_read[server] += MY_HEADER + h.len;
+		input_skip(&in, MY_HEADER + h.len);
+	}
+}
+
+/* Until nothing more is asked. */
+static void let_servers_answer(struct world *w)
+{
+	bool again = w->script->servers_answer;
+
+	while (again) {
+		again = false;
+		for (unsigned i = 0; i < PLAY_SERVERS; i++) {
+			struct buf answers = {0};
+			fake_answers(w, i, &answers);
+			again |= answers.len > 0;
+			deliver_server(w, i, &answers);
+			buf_clear(&answers);
+		}
 	}
 }
 
@@ -83,7 +119,7 @@ static void answer(struct world *w)
 		if (!w->n_unanswered[step->who] || w->continued[step->who])
 			return;
 		w->n_unanswered[step->who]--;
-		deliver_server(w, step);
+		deliver_server(w, step->who, &step->bytes);
 	}
 }
 
@@ -96,6 +132,7 @@ static void deliver_client(struct world *w, unsigned client, const struct buf *b
 		w->n_client_bytes += n;
 		play_hear_client(&w->play, &w->play.clients[client], data, n);
 		answer(w);
+		let_servers_answer(w);
 	}
 }
 
@@ -174,7 +211,7 @@ static void play_step(struct world *w, const struct my_script_step *step)
 		deliver_client(w, step->who, &step->bytes);
 		break;
 	case STEP_SERVER:
-		deliver_server(w, step);
+		deliver_server(w, step->who, &step->bytes);
 		break;
 	case STEP_ANSWER:
 		fail_msg("step %zu: an answer that nobody has asked for",
@@ -192,6 +229,11 @@ static void play_step(struct world *w, const struct my_script_step *step)
 	case STEP_CONSOLE:
 		w->play.to_console = true;
 		break;
+	case STEP_GREET:
+		play_greet(&w->play, &w->play.clients[step->who]);
+		my_login_take_nonce(&w->play.clients[step->who].heard, w->nonces[step->who]);
+		deliver_client(w, step->who, &step->bytes);
+		break;
 	case STEP_LOGIN:
 		log_in(w, step);
 		break;
@@ -204,7 +246,7 @@ static void play_step(struct world *w, const struct my_script_step *step)
 static void begin_step(struct world *w)
 {
 	w->next_step++;
-	for (unsigned i = 0; i < PLAY_SERVERS; i++) {
+	for (unsigned i = 0; i < PLAY_SERVERS && !w->script->servers_answer; i++) {
 		count_commands(w, i);
 		w->n_unanswered[i] = 0;
 	}

@@ -34,6 +34,11 @@ struct buf *server_answers(struct my_script *s)
 	return &add(s, STEP_ANSWER, 0)->bytes;
 }
 
+struct buf *client_responds(struct my_script *s, unsigned client)
+{
+	return &add(s, STEP_GREET, client)->bytes;
+}
+
 void client_leaves(struct my_script *s, unsigned client)
 {
 	add(s, STEP_LEAVE, client);

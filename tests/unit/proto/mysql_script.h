@@ -25,7 +25,8 @@ enum my_step_kind {
 	STEP_LOSE,    /* the connection to the server breaks */
 	STEP_POOL,    /* from here on clients log in to another pool */
 	STEP_CONSOLE, /* ... or to the console */
-	STEP_LOGIN,   /* a client answers weir's greeting */
+	STEP_GREET,   /* a client is greeted, and says something */
+	STEP_LOGIN,   /* ... and answers as drivers do */
 	STEP_PROVE,   /* ... or the challenge that it was sent last */
 };
 
@@ -62,6 +63,9 @@ struct my_script {
 	bool no_account;
 	bool logs_in;           /* the logins are in the script */
 	bool loses_transaction; /* the connection that breaks takes one with it */
+	/* Servers answer each command as soon as they hear it (mysql_fake.h). What they hear may
+	 * depend on how the bytes come, what clients hear may not. */
+	bool servers_answer;
 };
 
 /* What the next step's peer says. */
@@ -72,6 +76,9 @@ struct buf *server_says_on(struct my_script *s, unsigned server);
 /* The answer to a command of those in the step before: said when that command, weir's own ones
  * counted too, has arrived whole. So a client may say several things at once, however they come. */
 struct buf *server_answers(struct my_script *s);
+
+/* What a client says instead of its response to weir's greeting. */
+struct buf *client_responds(struct my_script *s, unsigned client);
 
 void client_leaves(struct my_script *s, unsigned client);
 void server_breaks(struct my_script *s);
