@@ -40,18 +40,31 @@ static void print_answer(const uint8_t *payload, size_t len, struct buf *b)
 		buf_printf(b, "<%zu>", len);
 }
 
+static void put_text(const char *text, size_t len, struct buf *b)
+{
+	for (size_t i = 0; i < len; i++) {
+		if (text[i])
+			buf_u8(b, (uint8_t)text[i]);
+		else
+			buf_printf(b, "\\0");
+	}
+}
+
 static void print_text(const char *name, const uint8_t *payload, size_t len, struct buf *b)
 {
 	const size_t arm = sizeof(MYSQL_ARM_SQL) - 1, names = sizeof(MYSQL_NAMES_SQL) - 1;
 
-	if (len - 1 == arm && memcmp(payload + 1, MYSQL_ARM_SQL, arm) == 0)
+	if (len - 1 == arm && memcmp(payload + 1, MYSQL_ARM_SQL, arm) == 0) {
 		buf_printf(b, "ARM");
-	else if (len - 1 == names && memcmp(payload + 1, MYSQL_NAMES_SQL, names) == 0)
+	} else if (len - 1 == names && memcmp(payload + 1, MYSQL_NAMES_SQL, names) == 0) {
 		buf_printf(b, "NAMES");
-	else if (len > TEXT_MAX)
+	} else if (len > TEXT_MAX) {
 		buf_printf(b, "%s<%zu>", name, len - 1);
-	else
-		buf_printf(b, "%s(%.*s)", name, (int)(len - 1), payload + 1);
+	} else {
+		buf_printf(b, "%s(", name);
+		put_text((const char *)payload + 1, len - 1, b);
+		buf_printf(b, ")");
+	}
 }
 
 static void print_command(const uint8_t *payload, size_t len, struct buf *b)
@@ -244,16 +257,38 @@ static void expect(const struct buf *text, const char *expected)
 		assert_string_equal((char *)text->data, expected);
 }
 
-void my_check_two(struct my_script *script, const char *client, const char *other,
-	const char *server, const char *other_server)
+static void play_whole(const struct my_script *script, struct my_outcome *ret)
 {
 	static const struct my_cutting uncut;
-	struct my_outcome whole;
-	struct buf text = {0};
 
 	/* What hostile peers provoke is warned of, over and over. */
 	log_configure(LOG_LEVEL_ERROR, false);
-	my_play(script, &uncut, &whole);
+	my_play(script, &uncut, ret);
+}
+
+static void play_cut(struct my_script *script, struct my_outcome *whole)
+{
+	try_all(script, whole);
+	my_outcome_clear(whole);
+	my_script_clear(script);
+}
+
+void my_check_by(struct my_script *script, my_judge_fn judge)
+{
+	struct my_outcome whole;
+
+	play_whole(script, &whole);
+	judge(&whole);
+	play_cut(script, &whole);
+}
+
+void my_check_two(struct my_script *script, const char *client, const char *other,
+	const char *server, const char *other_server)
+{
+	struct my_outcome whole;
+	struct buf text = {0};
+
+	play_whole(script, &whole);
 	for (unsigned i = 0; i < MY_CLIENTS; i++) {
 		my_print_client(&whole, i, &text);
 		expect(&text, i ? other : client);
@@ -264,9 +299,7 @@ void my_check_two(struct my_script *script, const char *client, const char *othe
 		expect(&text, i ? other_server : server);
 		buf_clear(&text);
 	}
-	try_all(script, &whole);
-	my_outcome_clear(&whole);
-	my_script_clear(script);
+	play_cut(script, &whole);
 }
 
 void my_check(struct my_script *script, const char *client, const char *other, const char *server)

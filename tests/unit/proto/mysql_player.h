@@ -32,3 +32,7 @@ void my_print_server(const struct my_outcome *o, unsigned server, struct buf *re
 void my_check(struct my_script *script, const char *client, const char *other, const char *server);
 void my_check_two(struct my_script *script, const char *client, const char *other,
 	const char *server, const char *other_server);
+
+/* The same, but what came of the whole script is the caller's to judge. */
+typedef void (*my_judge_fn)(const struct my_outcome *o);
+void my_check_by(struct my_script *script, my_judge_fn judge);
