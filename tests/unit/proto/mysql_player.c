@@ -171,6 +171,14 @@ static void log_in(struct world *w, const struct my_script_step *step)
 		b.len = MY_HEADER + step->max;
 		my_end(&b, 0);
 	}
+	if (step->bytes.len) {
+		struct buf all = {0};
+		buf_put(&all, step->bytes.data, step->bytes.len);
+		b.data[3] = 2; /* whoever takes the first packet for good expects this one */
+		buf_put(&all, b.data, b.len);
+		buf_clear(&b);
+		b = all;
+	}
 	deliver_client(w, step->who, &b);
 	buf_clear(&b);
 }
@@ -228,11 +236,6 @@ static void play_step(struct world *w, const struct my_script_step *step)
 		break;
 	case STEP_CONSOLE:
 		w->play.to_console = true;
-		break;
-	case STEP_GREET:
-		play_greet(&w->play, &w->play.clients[step->who]);
-		my_login_take_nonce(&w->play.clients[step->who].heard, w->nonces[step->who]);
-		deliver_client(w, step->who, &step->bytes);
 		break;
 	case STEP_LOGIN:
 		log_in(w, step);

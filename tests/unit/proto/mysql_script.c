@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "../test.h"
+#include "proto/mysql/dial.h"
 
 /* --- scripts --- */
 
@@ -32,11 +33,6 @@ struct buf *server_says_on(struct my_script *s, unsigned server)
 struct buf *server_answers(struct my_script *s)
 {
 	return &add(s, STEP_ANSWER, 0)->bytes;
-}
-
-struct buf *client_responds(struct my_script *s, unsigned client)
-{
-	return &add(s, STEP_GREET, client)->bytes;
 }
 
 void client_leaves(struct my_script *s, unsigned client)
@@ -74,6 +70,13 @@ void client_logs_in_cut(
 	step->max = len;
 }
 
+struct buf *client_logs_in_behind(
+	struct my_script *s, unsigned client, const char *plugin, enum my_proof proof)
+{
+	client_logs_in(s, client, plugin, proof);
+	return &s->steps[s->n - 1].bytes;
+}
+
 void client_proves(struct my_script *s, unsigned client, enum my_proof proof)
 {
 	add(s, STEP_PROVE, client)->proof = proof;
@@ -91,6 +94,17 @@ void put_packet(struct buf *b, uint8_t sequence, const void *payload, size_t len
 	buf_u24le(b, (uint32_t)len);
 	buf_u8(b, sequence);
 	buf_put(b, payload, len);
+}
+
+void put_tls_request(struct buf *b, uint32_t capabilities)
+{
+	size_t packet = my_begin(b, 1);
+
+	buf_u32le(b, capabilities | MY_SSL);
+	buf_u32le(b, 0xffffff);
+	buf_u8(b, MYSQL_COLLATION);
+	buf_put(b, (uint8_t[23]){0}, 23);
+	my_end(b, packet);
 }
 
 void put_command(struct buf *b, uint8_t command, const void *argument, size_t len)

@@ -25,8 +25,7 @@ enum my_step_kind {
 	STEP_LOSE,    /* the connection to the server breaks */
 	STEP_POOL,    /* from here on clients log in to another pool */
 	STEP_CONSOLE, /* ... or to the console */
-	STEP_GREET,   /* a client is greeted, and says something */
-	STEP_LOGIN,   /* ... and answers as drivers do */
+	STEP_LOGIN,   /* a client answers weir's greeting, behind `bytes` if there are any */
 	STEP_PROVE,   /* ... or the challenge that it was sent last */
 };
 
@@ -77,9 +76,6 @@ struct buf *server_says_on(struct my_script *s, unsigned server);
  * counted too, has arrived whole. So a client may say several things at once, however they come. */
 struct buf *server_answers(struct my_script *s);
 
-/* What a client says instead of its response to weir's greeting. */
-struct buf *client_responds(struct my_script *s, unsigned client);
-
 void client_leaves(struct my_script *s, unsigned client);
 void server_breaks(struct my_script *s);
 void other_pool(struct my_script *s);
@@ -88,7 +84,14 @@ void client_logs_in(struct my_script *s, unsigned client, const char *plugin, en
 void client_logs_in_cut(struct my_script *s, unsigned client, const char *plugin,
 	enum my_proof proof, size_t len); /* ... with a payload of no more than `len` bytes */
 void client_proves(struct my_script *s, unsigned client, enum my_proof proof);
+
+/* The client logs in right behind other packets, which are the caller's to put. */
+struct buf *client_logs_in_behind(
+	struct my_script *s, unsigned client, const char *plugin, enum my_proof proof);
 void my_script_clear(struct my_script *s);
+
+/* SSLRequest, in answer to a greeting. */
+void put_tls_request(struct buf *b, uint32_t capabilities);
 
 /* Packets: any, a command with an argument, a text query, a command about a statement. */
 void put_packet(struct buf *b, uint8_t sequence, const void *payload, size_t len);

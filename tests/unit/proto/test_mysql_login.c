@@ -199,6 +199,51 @@ static void response_cut_in_any_field_lets_nobody_in(void **state)
 	}
 }
 
+/* --- TLS, which weir does not have towards clients --- */
+
+static void client_asks_for_tls(struct my_script *s, const char *plugin, enum my_proof proof)
+{
+	put_tls_request(client_logs_in_behind(s, 0, plugin, proof), MY_CLIENT_CAP);
+}
+
+/* The login that follows in clear text may be another's, put there on the way. */
+static void nothing_behind_a_request_for_tls_is_taken_for_a_login(void **state)
+{
+	struct my_script s = {.logs_in = true};
+
+	client_asks_for_tls(&s, NATIVE, PROOF_NATIVE);
+	put_query(client_says(&s, 0), "SELECT 'a'");
+	my_check(&s, "0:GREETING 2:ERR(1043)", MY_NOTHING, MY_NOTHING);
+	s = (struct my_script){.logs_in = true};
+	client_asks_for_tls(&s, SHA2, PROOF_SHA2);
+	client_pings(&s, 0);
+	my_check(&s, "0:GREETING 2:ERR(1043)", MY_NOTHING, MY_NOTHING);
+}
+
+static void offers_no_tls(const struct my_outcome *o)
+{
+	struct reader r;
+
+	reader_init(&r, o->to_client[0].data, o->to_client[0].len);
+	reader_bytes(&r, MY_HEADER + 1);
+	reader_cstr(&r, NULL);
+	reader_bytes(&r, 4 + 8 + 1);
+	assert_false(reader_u16le(&r) & MY_SSL);
+	assert_false(r.failed);
+	assert_true(o->closed[0]);
+}
+
+static void greeting_offers_no_tls(void **state)
+{
+	static const char *const versions[] = {NULL, MARIADB, MYSQL};
+
+	for (size_t i = 0; i < ARRAY_LEN(versions); i++) {
+		struct my_script s = {.logs_in = true, .version = versions[i]};
+		client_asks_for_tls(&s, NATIVE, PROOF_NATIVE);
+		my_check_by(&s, offers_no_tls);
+	}
+}
+
 /* --- COM_CHANGE_USER --- */
 
 static void client_changes_user(struct my_script *s, unsigned client)
@@ -266,6 +311,8 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(nobody_learns_which_accounts_exist),
 	cmocka_unit_test(account_with_a_secret_of_another_protocol_is_refused),
 	cmocka_unit_test(response_cut_in_any_field_lets_nobody_in),
+	cmocka_unit_test(nothing_behind_a_request_for_tls_is_taken_for_a_login),
+	cmocka_unit_test(greeting_offers_no_tls),
 	cmocka_unit_test(other_user_proves_itself_anew),
 	cmocka_unit_test(other_user_may_have_to_send_its_password),
 	cmocka_unit_test(other_user_that_proves_nothing_is_closed),
