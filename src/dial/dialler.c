@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "net/paths.h"
 #include "util/list.h"
 
 /* Name services, TLS and Kerberos run on these threads: more than a page or two, less than the
@@ -29,6 +30,7 @@ struct job {
 	usec_t connect_timeout;
 	unsigned flavour;
 	bool prefers_writable;
+	struct paths *paths; /* the dialler's */
 	struct dial_result *dialled;
 	struct probe_result *probed;
 	void *cancel;
@@ -46,6 +48,7 @@ struct crew {
 };
 
 struct dialler {
+	struct paths *paths;
 	struct crew dials, cancels;
 };
 
@@ -80,7 +83,8 @@ static struct dial_target target_of(const struct job *job)
 		.password = job->password,
 		.connect_timeout = job->connect_timeout,
 		.flavour = job->flavour,
-		.prefers_writable = job->prefers_writable};
+		.prefers_writable = job->prefers_writable,
+		.paths = job->paths};
 }
 
 static void run_dial(struct job *job)
@@ -239,11 +243,14 @@ int dialler_new(unsigned n_dial, unsigned n_cancel, struct dialler **ret_dialler
 
 	if (!dialler)
 		return -ENOMEM;
-	/* Both, so that dialler_free() finds both in order. */
+	int r_paths = paths_new(&dialler->paths);
+	/* All, so that dialler_free() finds all in order. */
 	int r = crew_init(&dialler->dials, n_dial, "weir-dial");
 	int r_cancels = crew_init(&dialler->cancels, n_cancel, "weir-cancel");
 	if (r == 0)
 		r = r_cancels;
+	if (r == 0)
+		r = r_paths;
 	if (r < 0) {
 		dialler_free(dialler);
 		return r;
@@ -256,16 +263,20 @@ void dialler_free(struct dialler *dialler)
 {
 	if (!dialler)
 		return;
+	if (dialler->paths)
+		paths_close(dialler->paths);
 	crew_halt(&dialler->dials);
 	crew_halt(&dialler->cancels);
 	crew_clear(&dialler->dials);
 	crew_clear(&dialler->cancels);
+	paths_free(dialler->paths);
 	free(dialler);
 }
 
 /* --- handing over --- */
 
-static struct job *target_job(const struct protocol *protocol, const struct dial_target *target)
+static struct job *target_job(
+	struct paths *paths, const struct protocol *protocol, const struct dial_target *target)
 {
 	struct job *job = calloc(1, sizeof(*job));
 
@@ -275,6 +286,7 @@ static struct job *target_job(const struct protocol *protocol, const struct dial
 	job->connect_timeout = target->connect_timeout;
 	job->flavour = target->flavour;
 	job->prefers_writable = target->prefers_writable;
+	job->paths = paths;
 	/* A name that was lost on the way would make it a login as someone else. */
 	if (url_copy(target->url, &job->url) < 0 || !copy_text(&job->user, target->user) ||
 		!copy_text(&job->password, target->password)) {
@@ -288,7 +300,7 @@ int dialler_dial(struct dialler *dialler, const struct protocol *protocol,
 	const struct dial_target *target, struct mailbox *mailbox, message_fn deliver, void *arg)
 {
 	struct dial_result *result = calloc(1, sizeof(*result));
-	struct job *job = result ? target_job(protocol, target) : NULL;
+	struct job *job = result ? target_job(dialler->paths, protocol, target) : NULL;
 
 	if (!job) {
 		free(result);
@@ -318,7 +330,7 @@ int dialler_probe(struct dialler *dialler, const struct protocol *protocol,
 	const struct dial_target *target, struct mailbox *mailbox, message_fn deliver, void *arg)
 {
 	struct probe_result *result = calloc(1, sizeof(*result));
-	struct job *job = result ? target_job(protocol, target) : NULL;
+	struct job *job = result ? target_job(dialler->paths, protocol, target) : NULL;
 
 	if (!job) {
 		free(result);

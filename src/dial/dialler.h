@@ -14,7 +14,8 @@ struct dialler;
  * server that does not answer). Returns 0 with *ret_dialler, or -errno. */
 MUST_USE int dialler_new(unsigned n_dial, unsigned n_cancel, struct dialler **ret_dialler);
 
-/* Lets running jobs end, drops the others (their results say -ECANCELED), joins the threads. */
+/* Lets running jobs end, which do not wait for a server any more unless they cancel; drops the
+ * others (their results say -ECANCELED), joins the threads. */
 void dialler_free(struct dialler *dialler);
 
 /* The result of a dial. The receiver frees it with dial_result_free(), after taking `dialled` out

@@ -26,6 +26,8 @@
 #include "util/check.h"
 #include "util/clock.h"
 
+struct paths;
+
 struct protocol;
 struct proto_worker;
 struct proto_pool;
@@ -187,6 +189,7 @@ struct dial_target {
 	/* Of several hosts and addresses, those that take writes are tried before the others, if
 	 * the URL does not say which it wants. */
 	bool prefers_writable;
+	struct paths *paths; /* what threads remember of the ways to servers; NULL: nothing */
 };
 
 /* The refusal of a target whose password is a hash: weir cannot log in with that. */

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "auth/secret.h"
+#include "net/paths.h"
 #include "proto/mysql/dial_params.h"
 #include "proto/mysql/handshake.h"
 #include "proto/mysql/link.h"
@@ -32,7 +33,8 @@ struct dialling {
 	const struct dial_target *target;
 	const char *user, *password;
 	struct handshake *greeting; /* what was learnt, if no more than that is wanted; else NULL */
-	struct buf trouble;         /* what became of each attempt so far */
+	struct search search;
+	struct buf trouble; /* what became of each attempt so far */
 	bool final;
 	bool needs_writable;
 };
@@ -219,17 +221,30 @@ static struct handshake begin(const struct dialling *d, bool is_local)
 		.is_private = is_local};
 }
 
-/* 0, 1 with more in d->trouble, or -ENOMEM. */
+/* For those who come after. */
+static void note(struct dialling *d, const struct place *place, int r, usec_t began)
+{
+	if (r == 0 || r == 2)
+		search_answered(&d->search, place->address, place->port);
+	else if (r != -ENOMEM && r != -ECANCELED)
+		search_unanswered(
+			&d->search, place->address, place->port, began, clock_usec(), r == 1);
+}
+
+/* 0, 1 with more in d->trouble, -ENOMEM or -ECANCELED. */
 static int try_place(struct dialling *d, const struct place *place, const struct sockaddr *address,
 	socklen_t len, struct dialled *ret_dialled)
 {
 	struct handshake h = begin(d, address->sa_family == AF_UNIX);
-	struct link l = {
-		.fd = -1, .deadline = clock_deadline(clock_usec(), d->target->connect_timeout)};
+	usec_t began = clock_usec();
+	struct link l = {.fd = -1,
+		.deadline = clock_deadline(began, d->target->connect_timeout),
+		.paths = d->target->paths};
 
 	int r = link_connect(&l, address, len);
 	if (r == 0)
 		r = d->greeting ? look(&l, &h) : log_in(d, place, &l, &h, ret_dialled);
+	note(d, place, r, began);
 	if (r == 0 && !d->greeting) {
 		buf_wipe(&l.packet);
 		return 0;
@@ -237,7 +252,7 @@ static int try_place(struct dialling *d, const struct place *place, const struct
 	link_close(&l);
 	if (r == 0)
 		*d->greeting = h;
-	if (r == 0 || r == -ENOMEM)
+	if (r == 0 || r == -ENOMEM || r == -ECANCELED)
 		return r;
 	explain(d, place, r, &h);
 	return 1;
@@ -251,6 +266,9 @@ static int try_socket(struct dialling *d, const char *path, struct dialled *ret_
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 
 	text_copy(place.address, sizeof(place.address), path);
+	/* Who listens there answers at once. */
+	if (d->search.late)
+		return 1;
 	if (strlen(path) >= sizeof(address.sun_path)) {
 		add_trouble(d, &place, "the socket's path is too long");
 		return 1;
@@ -274,19 +292,21 @@ static int try_host(struct dialling *d, const struct url_host *host, struct dial
 	snprintf(port, sizeof(port), "%u", place.port);
 	int failure = getaddrinfo(host->name, port, &hints, &list);
 	if (failure != 0) {
-		add_trouble(d, &place, gai_strerror(failure));
+		if (!d->search.late)
+			add_trouble(d, &place, gai_strerror(failure));
 		return 1;
 	}
 	for (const struct addrinfo *ai = list; ai && r == 1 && !d->final; ai = ai->ai_next) {
 		if (getnameinfo(ai->ai_addr, ai->ai_addrlen, place.address, sizeof(place.address),
-			    NULL, 0, NI_NUMERICHOST) == 0)
+			    NULL, 0, NI_NUMERICHOST) == 0 &&
+			search_turn(&d->search, place.address, place.port, clock_usec()))
 			r = try_place(d, &place, ai->ai_addr, ai->ai_addrlen, ret_dialled);
 	}
 	freeaddrinfo(list);
 	return r;
 }
 
-/* 0, 1 with all in d->trouble, or -ENOMEM. */
+/* 0, 1 with all in d->trouble, -ENOMEM or -ECANCELED. */
 static int try_hosts(struct dialling *d, struct dialled *ret_dialled)
 {
 	const struct url *url = d->target->url;
@@ -295,8 +315,12 @@ static int try_hosts(struct dialling *d, struct dialled *ret_dialled)
 
 	if (socket_path)
 		return try_socket(d, socket_path, ret_dialled);
-	for (size_t i = 0; r == 1 && !d->final && i < url->n_hosts; i++)
-		r = try_host(d, &url->hosts[i], ret_dialled);
+	search_init(&d->search, d->target->paths);
+	do {
+		for (size_t i = 0; r == 1 && !d->final && i < url->n_hosts; i++)
+			r = try_host(d, &url->hosts[i], ret_dialled);
+	} while (r == 1 && !d->final && search_again(&d->search));
+	search_clear(&d->search);
 	return r;
 }
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "net/keepalive.h"
+#include "net/paths.h"
 #include "proto/mysql/handshake.h"
 #include "proto/mysql/wire.h"
 #include "util/text.h"
@@ -21,7 +22,8 @@
 /* 0, 1 when the time is over, or -errno. */
 static int wait_for(const struct link *l, short events)
 {
-	struct pollfd pfd = {.fd = l->fd, .events = events};
+	struct pollfd pfds[] = {{.fd = l->fd, .events = events},
+		{.fd = paths_closed_fd(l->paths), .events = POLLIN}};
 
 	for (;;) {
 		usec_t left = l->deadline - clock_usec();
@@ -29,9 +31,10 @@ static int wait_for(const struct link *l, short events)
 			return 1;
 		if (left > 60 * USEC_PER_SEC)
 			left = 60 * USEC_PER_SEC;
-		int n = poll(&pfd, 1, (int)((left + USEC_PER_MSEC - 1) / USEC_PER_MSEC));
+		int n = poll(
+			pfds, ARRAY_LEN(pfds), (int)((left + USEC_PER_MSEC - 1) / USEC_PER_MSEC));
 		if (n > 0)
-			return 0;
+			return pfds[0].revents ? 0 : -ECANCELED;
 		if (n < 0 && errno != EINTR)
 			return -errno;
 	}

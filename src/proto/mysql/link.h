@@ -16,11 +16,14 @@
 #include "util/clock.h"
 
 struct handshake;
+struct paths;
 
 struct link {
 	int fd;    /* -1: none yet */
 	void *tls; /* SSL *; NULL: plain, or not yet */
 	usec_t deadline;
+	const struct paths
+		*paths;    /* closed: it is not waited for any more, -ECANCELED; may be NULL */
 	struct buf packet; /* the payload read last */
 	uint8_t sequence;
 };

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "auth/secret.h"
+#include "net/paths.h"
 #include "proto/pgsql/dial_params.h"
 #include "util/log.h"
 #include "util/random.h"
@@ -36,11 +37,14 @@ struct place {
 	const char *host;  /* as in the URL: what certificates and password files speak of */
 	char address[128]; /* numeric; "" for a socket directory */
 	char port[8];
+	uint16_t number; /* the port; 0: a socket directory */
 };
 
 struct dialling {
 	const struct url *url;
 	struct pgsql_params params;
+	struct paths *paths;
+	struct search search;
 	struct buf trouble; /* what became of each attempt so far */
 	bool final;
 };
@@ -132,24 +136,29 @@ static void on_notice(void *arg, const char *message)
 
 /* --- one attempt --- */
 
-/* Waits for libpq to be through with it, no longer than `deadline`. 0, 1 (see PQerrorMessage), or
- * -ETIMEDOUT. */
-static int wait_for_login(PGconn *conn, usec_t deadline)
+/* Waits for libpq to be through with it, no longer than `deadline`. 0, 1 (see PQerrorMessage),
+ * -ETIMEDOUT, or -ECANCELED. */
+static int wait_for_login(PGconn *conn, const struct paths *paths, usec_t deadline)
 {
 	PostgresPollingStatusType status = PGRES_POLLING_WRITING;
 
 	while (status != PGRES_POLLING_OK && status != PGRES_POLLING_FAILED) {
 		usec_t left = deadline - clock_usec();
-		struct pollfd pfd = {.fd = PQsocket(conn),
-			.events = status == PGRES_POLLING_READING ? POLLIN : POLLOUT};
+		struct pollfd pfds[] = {
+			{.fd = PQsocket(conn),
+				.events = status == PGRES_POLLING_READING ? POLLIN : POLLOUT},
+			{.fd = paths_closed_fd(paths), .events = POLLIN}};
 		if (left <= 0)
 			return -ETIMEDOUT;
 		/* Not longer than an int holds. */
 		if (left > 60 * USEC_PER_SEC)
 			left = 60 * USEC_PER_SEC;
-		int n = poll(&pfd, 1, (int)((left + USEC_PER_MSEC - 1) / USEC_PER_MSEC));
+		int n = poll(
+			pfds, ARRAY_LEN(pfds), (int)((left + USEC_PER_MSEC - 1) / USEC_PER_MSEC));
 		if (n < 0 && errno != EINTR)
 			return -errno;
+		if (n > 0 && !pfds[0].revents)
+			return -ECANCELED;
 		if (n > 0)
 			status = PQconnectPoll(conn);
 	}
@@ -210,13 +219,28 @@ static PGconn *start(struct dialling *d, const struct place *place, const char *
 	return conn;
 }
 
+/* For those who come after. */
+static void note(struct dialling *d, const struct place *place, PGconn *conn, int r, usec_t began)
+{
+	size_t len;
+	const char *line = first_line(PQerrorMessage(conn), &len);
+
+	if (!place->number || r == -ECANCELED)
+		return;
+	if (r == 0 || find_sqlstate(line, len))
+		search_answered(&d->search, place->address, place->number);
+	else
+		search_unanswered(&d->search, place->address, place->number, began, clock_usec(),
+			r == -ETIMEDOUT);
+}
+
 /* As pgsql_dial(), but for what went wrong, which is added to d->trouble. */
 static int try_place(struct dialling *d, const struct place *place, const char *attrs,
 	struct dialled *ret_dialled)
 {
 	static const char no_answer[] = "no answer within connect_timeout";
 	static const char no_openssl[] = "TLS by a libpq without OpenSSL cannot be taken over";
-	usec_t deadline = clock_deadline(clock_usec(), d->params.timeout);
+	usec_t began = clock_usec();
 	PGconn *conn = start(d, place, attrs);
 	struct pgsql_key_watch watch;
 	struct pgsql_key key;
@@ -227,9 +251,12 @@ static int try_place(struct dialling *d, const struct place *place, const char *
 	/* The one way to learn the SQLSTATE of a refused login. */
 	PQsetErrorVerbosity(conn, PQERRORS_VERBOSE);
 	pgsql_key_watch(conn, &watch);
-	int r = PQstatus(conn) == CONNECTION_BAD ? 1 : wait_for_login(conn, deadline);
+	int r = PQstatus(conn) == CONNECTION_BAD
+			? 1
+			: wait_for_login(conn, d->paths, clock_deadline(began, d->params.timeout));
 	pgsql_key_found(conn, &watch, &key);
 	key.timeout = d->params.timeout;
+	note(d, place, conn, r, began);
 	if (r == -ETIMEDOUT) {
 		add_trouble(d, place, no_answer, strlen(no_answer));
 		r = 1;
@@ -275,7 +302,8 @@ static int try_addresses(struct dialling *d, struct place *place, const struct a
 	for (size_t i = 0; r == 1 && !d->final && i < n; i++) {
 		const struct addrinfo *ai = nth_address(list, (first + i) % n);
 		if (getnameinfo(ai->ai_addr, ai->ai_addrlen, place->address, sizeof(place->address),
-			    NULL, 0, NI_NUMERICHOST) == 0)
+			    NULL, 0, NI_NUMERICHOST) == 0 &&
+			search_turn(&d->search, place->address, place->number, clock_usec()))
 			r = try_place(d, place, attrs, ret_dialled);
 	}
 	return r;
@@ -288,14 +316,17 @@ static int try_host(struct dialling *d, const struct url_host *host, const char 
 	struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
 	struct addrinfo *list = NULL;
 
-	snprintf(place.port, sizeof(place.port), "%u", host->port ? host->port : DEFAULT_PORT);
-	/* A socket's directory, or the abstract namespace. */
+	uint16_t port = host->port ? host->port : DEFAULT_PORT;
+	snprintf(place.port, sizeof(place.port), "%u", port);
+	/* A socket's directory, or the abstract namespace: who listens there answers at once. */
 	if (host->name[0] == '/' || host->name[0] == '@')
-		return try_place(d, &place, attrs, ret_dialled);
+		return d->search.late ? 1 : try_place(d, &place, attrs, ret_dialled);
+	place.number = port;
 	int failure = getaddrinfo(host->name, NULL, &hints, &list);
 	if (failure != 0) {
 		const char *text = gai_strerror(failure);
-		add_trouble(d, &place, text, strlen(text));
+		if (!d->search.late)
+			add_trouble(d, &place, text, strlen(text));
 		return 1;
 	}
 	int r = try_addresses(d, &place, list, attrs, ret_dialled);
@@ -309,8 +340,12 @@ static int try_hosts(struct dialling *d, const char *attrs, struct dialled *ret_
 	size_t first = first_of(d, n);
 	int r = 1;
 
-	for (size_t i = 0; r == 1 && !d->final && i < n; i++)
-		r = try_host(d, &d->url->hosts[(first + i) % n], attrs, ret_dialled);
+	search_init(&d->search, d->paths);
+	do {
+		for (size_t i = 0; r == 1 && !d->final && i < n; i++)
+			r = try_host(d, &d->url->hosts[(first + i) % n], attrs, ret_dialled);
+	} while (r == 1 && !d->final && search_again(&d->search));
+	search_clear(&d->search);
 	return r;
 }
 
@@ -339,7 +374,7 @@ int pgsql_dial(const struct dial_target *target, struct dialled *ret_dialled,
 	struct refusal *ret_refusal, bool *ret_final)
 {
 	const char *attrs = url_param(target->url, "target_session_attrs");
-	struct dialling d = {.url = target->url};
+	struct dialling d = {.url = target->url, .paths = target->paths};
 
 	int r = pgsql_params_init(&d.params, target);
 	if (r < 0)
