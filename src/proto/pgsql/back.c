@@ -485,6 +485,15 @@ static enum back_verdict handle_empty(struct answer *a)
 	return BACK_MORE;
 }
 
+/* Rows, COPY's data, and what else ends nothing. */
+static enum back_verdict handle_part(struct answer *a)
+{
+	if (!first(a->back))
+		return broken(a->back, "an answer that nobody asked for");
+	pass_on_or_swallow(a);
+	return BACK_MORE;
+}
+
 /* Messages whose content matters have to be there whole. */
 static bool is_looked_into(uint8_t type)
 {
@@ -530,14 +539,13 @@ static enum back_verdict one_message(struct answer *a)
 		return handle_notice(a);
 	case 'D':
 	case 'd':
+		pg_header_take_run(a->in, &a->h);
+		return handle_part(a);
 	case 'c':
 	case 'H':
 	case 't':
 	case 'V':
-		if (!first(a->back))
-			return broken(a->back, "an answer that nobody asked for");
-		pass_on_or_swallow(a);
-		return BACK_MORE;
+		return handle_part(a);
 	default:
 		return broken(a->back, "unknown message type");
 	}

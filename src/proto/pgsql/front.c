@@ -263,7 +263,9 @@ static struct step handle_copy(struct pass *p)
 		drop_message(p);
 		return STEP_ON;
 	}
-	if (p->h.type != 'd') {
+	if (p->h.type == 'd') {
+		pg_header_take_run(p->in, &p->h);
+	} else {
 		if (!expectations_reserve(&back->expected, 1))
 			return STEP_STOP(FRONT_WAIT);
 		pass_push(p, (struct expectation){.kind = EXPECT_COPY_END});

@@ -45,6 +45,23 @@ static inline int pg_header_read(const struct input *in, struct pg_header *ret_h
 	return 0;
 }
 
+/* The rows of a result, or of a COPY, need not be looked at one by one: lengthens the header of the
+ * first to all whole messages of its type at the front of the input, as if they were one. */
+static inline void pg_header_take_run(const struct input *in, struct pg_header *header)
+{
+	size_t run = header->total;
+	struct pg_header next;
+
+	while (run < in->len) {
+		struct input rest = {.data = in->data + run, .len = in->len - run};
+		if (pg_header_read(&rest, &next) != 0 || next.type != header->type ||
+			next.total > rest.len)
+			break;
+		run += next.total;
+	}
+	header->total = run;
+}
+
 /* The other way round. */
 void pg_write_header(uint8_t ret_header[PG_HEADER], uint8_t type, size_t total);
 
