@@ -269,7 +269,7 @@ void pool_told_suspicion(struct pool *pool)
 }
 
 /* Nobody but TCP tells that the peer of a running statement is gone. The session that has the
- * connection learns it as its end. */
+ * connection learns it as its end. What is to be cancelled there may have to be told once more. */
 static void watch_lent(struct pool *pool, usec_t now)
 {
 	struct list *link;
@@ -277,6 +277,7 @@ static void watch_lent(struct pool *pool, usec_t now)
 	list_for_each (link, &pool->servers[SERVER_LENT]) {
 		struct server *server = list_entry(link, struct server, link);
 		int fd = server->stream.fd;
+		server_insist(server, now);
 		if (keepalive_look(&server->watch, fd, now) != KEEPALIVE_DEAD)
 			continue;
 		log_info("server=%llu event=vanished database=\"%s\" pid=%u",

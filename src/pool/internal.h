@@ -348,7 +348,7 @@ MUST_USE int server_new(struct pool *pool, struct dialled *dialled,
 void server_move_to(struct server *server, enum server_state state);
 void server_take_back(struct server *server); /* from its session */
 void server_gone(struct server *server);      /* it has been moved to another shard */
-/* In CLEANING: cancels once more what does not end, when it is time. */
+/* Cancels once more what does not end, when it is time. */
 void server_insist(struct server *server, usec_t now);
 void server_test(struct server *server);
 void server_hold(struct server *server);           /* until its cancels are over */

@@ -167,10 +167,15 @@ void pool_close(struct pool *pool, struct server *server, enum reason reason);
  * now on, on no worker, and new ones are looked for. The connection stays lent. */
 void pool_condemn(struct pool *pool, struct server *server);
 
-/* Cancels what a lent connection runs now, on a dialler thread. It will not be handed to anyone
- * else before the cancel is over. `over` (may be NULL) is called when it is, unless the connection
- * has been given back before. */
+/* Cancels what a lent connection runs now, on a dialler thread, and again after growing pauses for
+ * as long as that goes on: one that arrives before its statement has begun does nothing. The
+ * connection will not be handed to anyone else before a cancel that is under way is over. `over`
+ * (may be NULL) is called whenever one is, unless the connection has been given back before. */
 void pool_cancel(struct pool *pool, struct server *server, void (*over)(struct server *server));
+
+/* What was to be cancelled has been answered: no more cancels of it. Every holder has to say so
+ * before it sends anything else. */
+void pool_cancelled(struct server *server);
 
 const char *pool_database_name(const struct pool *pool);
 const char *pool_user_name(const struct pool *pool); /* whom its server connections log in as */

@@ -202,6 +202,16 @@ void pool_close(struct pool *pool, struct server *server, enum reason reason)
 
 /* --- after a client --- */
 
+static void send_cancel(struct server *server);
+
+/* A cancel that comes late, when what runs now has ended, meets nothing. */
+static bool runs_last(const struct server *server)
+{
+	const struct protocol *protocol = server->pool->protocol;
+
+	return !protocol->back_runs_last || protocol->back_runs_last(server->back);
+}
+
 /* What is still to be tidied up? Only when no cancel can hit it. */
 static void clean_step(struct server *server)
 {
@@ -249,7 +259,7 @@ void pool_abandon(struct pool *pool, struct server *server)
 			output_reset(to_server(server));
 			/* What it runs at present ends too. */
 			if (!server->n_cancels)
-				pool_cancel(pool, server, NULL);
+				send_cancel(server);
 			pool_close(pool, server, REASON_SERVER_DIRTY);
 			return;
 		}
@@ -257,10 +267,9 @@ void pool_abandon(struct pool *pool, struct server *server)
 			pool_close(pool, server, REASON_SERVER_DEAD);
 			return;
 		}
-		server->cancel_again = 0;
 		server->cancel_pause = CANCEL_PAUSE;
 		if (!server->n_cancels)
-			pool_cancel(pool, server, NULL);
+			send_cancel(server);
 		/* What it sends until the cancel has arrived would have to be read for nothing, and
 		 * it cannot send much that is not read. */
 		if (server->n_cancels)
@@ -281,11 +290,16 @@ void server_hold(struct server *server)
 }
 
 /* A cancel that overtakes its statement finds the server idle, and does nothing; and one ends but
- * one of a row of statements: it is repeated. */
+ * one of a row of statements: it is repeated. While a client has the connection it must not hit
+ * what waits behind its statement. */
 static void plan_to_insist(struct server *server)
 {
 	if (server->back->at_rest || server->n_cancels || !server->cancel_pause)
 		return;
+	if (server->state == SERVER_LENT && !runs_last(server)) {
+		server->cancel_pause = 0;
+		return;
+	}
 	server->cancel_again = pool_now(server->pool) + server->cancel_pause;
 	server->cancel_pause *= 2;
 	pool_wake_at(server->pool, server->cancel_again);
@@ -300,7 +314,10 @@ void server_insist(struct server *server, usec_t now)
 		return;
 	}
 	server->cancel_again = 0;
-	pool_cancel(server->pool, server, NULL);
+	if (server->state == SERVER_LENT && !runs_last(server))
+		server->cancel_pause = 0;
+	else
+		send_cancel(server);
 }
 
 static void cancel_ended(struct message *message, void *arg)
@@ -326,6 +343,7 @@ static void cancel_ended(struct message *message, void *arg)
 		pool_release(server->pool, server);
 		break;
 	case SERVER_LENT:
+		plan_to_insist(server);
 		if (server->cancel_over)
 			server->cancel_over(server);
 		break;
@@ -337,17 +355,30 @@ static void cancel_ended(struct message *message, void *arg)
 	}
 }
 
-void pool_cancel(struct pool *pool, struct server *server, void (*over)(struct server *server))
+static void send_cancel(struct server *server)
 {
+	struct pool *pool = server->pool;
 	const struct pools_host *host = &pool->owner->host;
 
-	server->cancel_over = over;
 	if (pool->owner->stopped)
 		return;
 	void *cancel = pool->protocol->cancel_new(server->back);
 	if (cancel && dialler_cancel(host->dialler, pool->protocol, cancel, host->mailbox,
 			      cancel_ended, server) == 0)
 		server->n_cancels++;
+}
+
+void pool_cancel(struct pool *pool, struct server *server, void (*over)(struct server *server))
+{
+	server->cancel_over = over;
+	server->cancel_again = 0;
+	server->cancel_pause = CANCEL_PAUSE;
+	send_cancel(server);
+}
+
+void pool_cancelled(struct server *server)
+{
+	server->cancel_again = server->cancel_pause = 0;
 }
 
 /* --- what comes while no session has it --- */
@@ -476,6 +507,7 @@ void server_take_back(struct server *server)
 {
 	server->holder = NULL;
 	server->cancel_over = NULL;
+	pool_cancelled(server);
 	keepalive_watch_end(&server->watch, server->stream.fd);
 	stream_set_owner(&server->stream, on_readable, on_drained, server);
 	stream_want_read(&server->stream, true);

@@ -47,8 +47,8 @@ struct server {
 	usec_t lent_since;
 	usec_t idle_since;            /* when it was last used, while idle */
 	usec_t spared_until;          /* idle for too long, but kept as one of min_size */
-	usec_t cancel_again;          /* CLEANING: when to cancel once more; 0: not */
-	usec_t cancel_pause;          /* ... and how long that was put off */
+	usec_t cancel_again;          /* LENT, CLEANING: when to cancel once more; 0: not now */
+	usec_t cancel_pause;          /* ... and how long that is put off; 0: not at all */
 	struct keepalive_watch watch; /* LENT */
 	usec_t drained_by;            /* CLEANING: all its client ran must have ended then */
 	usec_t deadline;              /* TESTING, CLEANING, HELD, CLOSING: when to give up */

@@ -315,6 +315,11 @@ struct protocol {
 
 	void (*back_farewell)(struct back *back, struct output *to_server);
 
+	/* Not at rest: whether nothing is outstanding but what the server works on now, so that a
+	 * cancel that comes late meets nothing. NULL: clients of this protocol have to wait for
+	 * each answer, so it always is. */
+	bool (*back_runs_last)(const struct back *back);
+
 	/* The reference that cancel() needs; keeps its own copy of what it needs, so that the
 	 * connection may be gone by the time it runs. NULL: this connection cannot be cancelled.
 	 * Freed by cancel_free(). */

@@ -41,15 +41,16 @@ struct session {
 	struct deferred freeing;
 	enum session_state state;
 	uint32_t id;
-	uint8_t access;    /* of a console client */
-	bool registered;   /* in by_key */
-	bool too_many;     /* max_clients was reached when it came */
-	bool blocked;      /* cannot use more input at present */
-	bool throttled;    /* the server is not read: the client does not take what there is */
-	bool session_mode; /* keeps its server connection to the end */
-	bool doomed;       /* to be closed at its next idle moment, for doom_reason */
-	bool request_open; /* the server works on something */
-	bool cancelled;    /* ... and query_timeout has had it cancelled */
+	uint8_t access;      /* of a console client */
+	bool registered;     /* in by_key */
+	bool too_many;       /* max_clients was reached when it came */
+	bool blocked;        /* cannot use more input at present */
+	bool throttled;      /* the server is not read: the client does not take what there is */
+	bool session_mode;   /* keeps its server connection to the end */
+	bool doomed;         /* to be closed at its next idle moment, for doom_reason */
+	bool request_open;   /* the server works on something */
+	bool cancelled;      /* ... and query_timeout has had it cancelled */
+	bool kept_cancelled; /* its cancel came before weir could send what it is for */
 	enum reason doom_reason;
 	const struct clocks *clocks;                          /* shared with others: clocks.c */
 	usec_t state_since, request_since, transaction_since; /* 0: none */

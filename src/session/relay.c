@@ -79,6 +79,8 @@ static void note_progress(struct session *s)
 	struct pool_counters *total = &pool_stats(s->pool)->total;
 	bool open = !back->at_rest;
 
+	if (s->server->cancel_pause && (back->answered || !open))
+		pool_cancelled(s->server);
 	/* In a pipeline each request has its own time. */
 	if (back->answered && open && s->request_open) {
 		s->request_since = session_now(s);
@@ -359,11 +361,20 @@ static bool act(struct session *s, enum front_verdict verdict)
 	return false;
 }
 
-/* The client's own cancel is still under way on the connection it holds: its next statement must
- * not meet it. */
+/* A cancel is still under way on the connection that the client holds: its next statement must not
+ * meet it, nor wait behind the one that it is for. */
 static bool cancel_is_under_way(const struct session *s)
 {
-	return s->server && s->server->n_cancels && s->server->back->at_rest;
+	return s->server && s->server->n_cancels;
+}
+
+/* What the client has cancelled has been sent by now, unless it was answered here. */
+static void cancel_what_was_kept(struct session *s)
+{
+	if (!s->kept_cancelled || cancel_is_under_way(s))
+		return;
+	s->kept_cancelled = false;
+	relay_cancel(s, REASON_CANCELLED);
 }
 
 static void pump(struct session *s, struct input in)
@@ -405,6 +416,8 @@ static void pump(struct session *s, struct input in)
 	 * client, nor need it wait, since its next statement goes elsewhere. */
 	if (cancelling && !s->server)
 		relay_pump_kept(s);
+	else if (s->kept_cancelled)
+		cancel_what_was_kept(s);
 }
 
 void relay_pump_kept(struct session *s)
@@ -572,10 +585,12 @@ void relay_cancel(struct session *s, enum reason why)
 	}
 	if (s->state == SESSION_CONSOLE && s->front->command)
 		s->owner->host.console_cancel(s->owner->host.arg, s->id);
+	if (s->server && s->server->back->at_rest && s->server->n_cancels)
+		s->kept_cancelled = s->kept.len > 0;
 	if (!s->server || s->server->back->at_rest)
 		return;
 	s->front->instead = why == REASON_CANCELLED ? 0 : why;
-	/* One that is yet to begin does for all that follow. */
+	/* One that is yet to begin does for all that follow; and what has no effect is repeated. */
 	if (s->server->n_cancels > 1)
 		return;
 	pool_cancel(s->pool, s->server, cancel_over);

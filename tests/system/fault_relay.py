@@ -32,7 +32,8 @@ def readable(sockets, seconds):
 class FaultRelay:
     """Ways: "forward"; "stall": bytes stay where they are; "swallow": bytes are taken and thrown away; "mute": likewise, and
     new connections lead nowhere; "refuse": whoever comes gets `refusal` and is closed; "hang_up": is closed at once.
-    `reset_after`: each new connection is reset when so many bytes of the server have passed."""
+    `reset_after`: each new connection is reset when so many bytes of the server have passed. hold_old(), hold_new():
+    connections from before, or from now on, stall, until let_go()."""
 
     def __init__(self, to_port, port=0, host="127.0.0.1", make_socket=socket.socket):
         """From a free port of `host` to a server's on 127.0.0.1, `to_port`, which may be changed. A socket that
@@ -44,7 +45,8 @@ class FaultRelay:
         self.refusal = b""
         self.reset_after = None
         self.accepted = []          # when
-        self.n_open = self.most_open = 0
+        self.n_open = self.most_open = self.n_served = 0
+        self.is_held = lambda born: False
         self.lock = threading.Lock()
         self.pairs = set()
         self.stopping = False
@@ -72,6 +74,17 @@ class FaultRelay:
         self.stopping = True
         self.close()
         self.reset()
+
+    def hold_old(self):
+        moment = time.monotonic()
+        self.is_held = lambda born: born < moment
+
+    def hold_new(self):
+        moment = time.monotonic()
+        self.is_held = lambda born: born >= moment
+
+    def let_go(self):
+        self.is_held = lambda born: False
 
     def reset(self):
         """Every connection, with an RST."""
@@ -102,6 +115,7 @@ class FaultRelay:
         finally:
             with self.lock:
                 self.n_open -= 1
+                self.n_served += 1
 
     def serve_one(self, s):
         if self.way == "hang_up":
@@ -129,11 +143,16 @@ class FaultRelay:
 
     def relay(self, client, server):
         left = self.reset_after
+        born = time.monotonic()
+
+        def stalls():
+            return self.way == "stall" or self.is_held(born)
+
         while True:
-            while self.way == "stall" and not self.stopping:
+            while stalls() and not self.stopping:
                 time.sleep(0.005)       # nothing is read: what comes stays in the kernel
             ready = readable([client, server], 0.05)
-            if self.way == "stall":
+            if stalls():
                 continue
             for s in ready:
                 data = s.recv(65536)

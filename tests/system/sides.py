@@ -150,6 +150,12 @@ class Postgres(Side):
         with self.server.connect(dbname="app", user="app") as db:
             db.execute(f"drop table if exists {name}; create table {name} (n int)")
 
+    def cancel(self, weir, client):
+        """A CancelRequest, whose end says that weir has taken it."""
+        with socket.create_connection(("127.0.0.1", weir.port), 20) as s:
+            s.sendall(struct.pack("!II", len(client.key) + 8, 80877102) + client.key)
+            assert s.recv(1) == b""
+
     def stall(self):
         """Nothing is answered, and no cancel is carried out, while statements go on."""
         self.server.process.send_signal(signal.SIGSTOP)
@@ -194,6 +200,11 @@ class MySQL(Side):
 
     def table(self, name):
         self.server.execute(f"drop table if exists app.{name}", f"create table app.{name} (n int)")
+
+    def cancel(self, weir, client):
+        killer = self.client(weir)
+        killer.run(f"kill query {client.wire.thread_id}")
+        killer.close()
 
     def stall(self):
         os.killpg(self.server.process.pid, signal.SIGSTOP)

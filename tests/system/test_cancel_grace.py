@@ -1,8 +1,6 @@
 """Cancels that the server does not carry out: what becomes of the statement's connection, and of its client."""
 
 import signal
-import socket
-import struct
 import threading
 import time
 
@@ -130,7 +128,7 @@ def test_a_cancel_that_may_still_come_is_met_by_nobody_else(start_weir, postgres
     side.wait_running("pg_sleep")
     side.stall()
     try:
-        wire_cancel(weir, client)
+        side.cancel(weir, client)
         client.finish()
         other.start("select pg_backend_pid() from pg_sleep(0.5)")
         wait_for(lambda: "reason=stray_cancel" in weir.log(), "the connection to be given up")
@@ -138,13 +136,6 @@ def test_a_cancel_that_may_still_come_is_met_by_nobody_else(start_weir, postgres
         side.go_on()
     # The cancel reaches a process that serves nobody.
     assert other.finish() != before
-
-
-def wire_cancel(weir, client):
-    """A CancelRequest, whose end says that weir has taken it."""
-    with socket.create_connection(("127.0.0.1", weir.port), 20) as s:
-        s.sendall(struct.pack("!II", len(client.key) + 8, 80877102) + client.key)
-        assert s.recv(1) == b""
 
 
 def test_weir_stops_although_a_cancel_is_not_answered(start_weir, side, stalled):

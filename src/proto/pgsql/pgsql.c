@@ -446,6 +446,24 @@ static void back_farewell(struct back *base, struct output *to_server)
 	pg_send_empty(to_server, 'X');
 }
 
+/* Requests end with what is answered by ReadyForQuery. Its own, in front of the client's first one,
+ * are part of that. */
+static bool back_runs_last(const struct back *base)
+{
+	const struct pg_back *back = container_of(base, const struct pg_back, base);
+	bool ended = false;
+
+	for (size_t i = 0; i < back->expected.len; i++) {
+		const struct expectation *e = expectations_at(&back->expected, i);
+		if (ended && e->kind != EXPECT_COPY_END)
+			return false;
+		ended |= !e->own && (e->kind == EXPECT_QUERY || e->kind == EXPECT_FUNCTION ||
+					    e->kind == EXPECT_SYNC);
+	}
+	/* In `failing` it has ended but for the client's Sync. */
+	return !back->failing && !(ended && back->batch_open);
+}
+
 static void *cancel_new(const struct back *base)
 {
 	return pgsql_cancel_new(container_of(base, const struct pg_back, base)->handle);
@@ -487,6 +505,7 @@ const struct protocol pgsql_protocol = {
 	.back_clean = back_clean,
 	.back_pack = back_pack,
 	.back_farewell = back_farewell,
+	.back_runs_last = back_runs_last,
 	.cancel_new = cancel_new,
 	.cancel_free = pgsql_cancel_free,
 	.dial = pgsql_dial,

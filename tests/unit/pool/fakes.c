@@ -446,6 +446,11 @@ static void letters_farewell(struct back *base, struct output *to_server)
 	output_copy(to_server, "X", 1);
 }
 
+static bool letters_runs_last(const struct back *base)
+{
+	return letters_of(base)->n_owed == 1;
+}
+
 static void *letters_cancel_new(const struct back *base)
 {
 	return letters_of(base)->handle->peer;
@@ -474,6 +479,7 @@ static const struct protocol letters = {
 	.back_clean = letters_clean,
 	.back_pack = letters_pack,
 	.back_farewell = letters_farewell,
+	.back_runs_last = letters_runs_last,
 	.cancel_new = letters_cancel_new,
 	.dialled_free = letters_dialled_free,
 };

@@ -217,6 +217,82 @@ static void cancel_that_may_still_come_hits_nobody_else(void **state)
 	world_end();
 }
 
+/* A client's statement is cancelled, and that is over. */
+static void run_and_cancel(void)
+{
+	begin(1, 0);
+	client_ask('a');
+	world_settle();
+	client_run('a');
+	pool_cancel(pool(), client('a')->server, NULL);
+	world_cancel_over(0);
+	world_turn();
+	assert_int_equal(world.n_cancels, 0);
+}
+
+static void cancel_without_effect_is_repeated_until_the_answer(void **state)
+{
+	usec_t pause = 50 * USEC_PER_MSEC;
+
+	run_and_cancel();
+	for (unsigned i = 0; i < 5; i++, pause *= 2) {
+		world_pass(pause - 1);
+		assert_int_equal(world.n_cancels, 0);
+		world_pass(1);
+		assert_int_equal(world.n_cancels, 1);
+		/* One at a time, however long it takes. */
+		world_pass(SECONDS(2));
+		assert_int_equal(world.n_cancels, 1);
+		world_cancel_over(0);
+		world_turn();
+	}
+	client_finish('a');
+	world_pass(SECONDS(60));
+	assert_int_equal(world.n_cancels, 0);
+	/* Nor does what its client runs next inherit it, nor what another one runs there. */
+	client_run('a');
+	world_pass(SECONDS(60));
+	assert_int_equal(world.n_cancels, 0);
+	client_finish('a');
+	client_release('a');
+	client_ask('b');
+	world_turn();
+	assert_true(client_has('b'));
+	client_run('b');
+	world_pass(SECONDS(60));
+	assert_int_equal(world.n_cancels, 0);
+	assert_int_equal(world.n_opened, 1);
+	world_end();
+}
+
+static void answer_while_a_repeated_cancel_is_under_way_holds_the_connection(void **state)
+{
+	run_and_cancel();
+	world_pass(50 * USEC_PER_MSEC);
+	assert_int_equal(world.n_cancels, 1);
+	client_finish('a');
+	client_release('a');
+	client_ask('b');
+	world_pass(SECONDS(1));
+	assert_false(client_has('b'));
+	world_cancel_over(0);
+	world_turn();
+	assert_true(client_has('b'));
+	client_run('b');
+	world_pass(SECONDS(60));
+	assert_int_equal(world.n_cancels, 0);
+	world_end();
+}
+
+static void cancel_is_not_repeated_where_it_could_hit_what_waits_behind(void **state)
+{
+	run_and_cancel();
+	client_run('a');
+	world_pass(SECONDS(60));
+	assert_int_equal(world.n_cancels, 0);
+	world_end();
+}
+
 static void clean_waits_for_the_cancel(void **state)
 {
 	begin(1, 0);
@@ -365,6 +441,9 @@ int main(void)
 		cmocka_unit_test(connection_is_held_while_a_cancel_is_under_way),
 		cmocka_unit_test(cancel_that_never_ends_costs_the_connection),
 		cmocka_unit_test(cancel_that_may_still_come_hits_nobody_else),
+		cmocka_unit_test(cancel_without_effect_is_repeated_until_the_answer),
+		cmocka_unit_test(answer_while_a_repeated_cancel_is_under_way_holds_the_connection),
+		cmocka_unit_test(cancel_is_not_repeated_where_it_could_hit_what_waits_behind),
 		cmocka_unit_test(clean_waits_for_the_cancel),
 		cmocka_unit_test(connection_left_at_rest_and_clean_needs_nothing),
 		cmocka_unit_test(connection_left_in_a_transaction_is_rolled_back),

@@ -259,6 +259,7 @@ static void client_readable(struct stream *stream, void *arg)
 	}
 	server->back->protocol->from_server(server->back, NULL, &in, NULL, &space->to_server);
 	memset(peer->said, 0, sizeof(peer->said));
+	pool_cancelled(server);
 }
 
 static void client_drained(struct stream *stream, void *arg)
