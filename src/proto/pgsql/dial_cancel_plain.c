@@ -60,6 +60,8 @@ void pgsql_key_watch(void *conn, struct pgsql_key_watch *ret_watch)
 	/* Nothing stays behind in a buffer of the C library. */
 	setvbuf(ret_watch->trace, NULL, _IONBF, 0);
 	PQtrace(conn, ret_watch->trace);
+	/* They are made by localtime(), which is not for threads. */
+	PQsetTraceFlags(conn, PQTRACE_SUPPRESS_TIMESTAMPS);
 }
 
 void pgsql_key_found(void *conn, struct pgsql_key_watch *watch, struct pgsql_key *ret_key)
