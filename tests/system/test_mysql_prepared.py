@@ -1,6 +1,7 @@
 """Prepared statements: each client has its own, whichever server connection it gets."""
 
 import struct
+import threading
 
 import mysql.connector
 import mysql_wire as wire
@@ -376,3 +377,56 @@ def test_what_is_known_of_a_table_that_has_changed_is_not_told_to_others(start_w
             assert len(one.execute(statement).columns) == n
             with wire.Client(weir.mysql_port) as fresh:
                 assert len(fresh.prepare("select * from grown").columns) == n
+
+
+def test_statements_stay_prepared_on_a_connection_that_goes_from_worker_to_worker(start_weir, database_server):
+    weir = start_weir(database_server, weir="log_level = debug", workers=4, pool_size=1, max_overflow=0)
+    # One on each worker.
+    clients = [mysql.connector.connect(host="127.0.0.1", port=weir.mysql_port, user="app", password="secret",
+                                       database="app", autocommit=True, use_pure=True) for _ in range(4)]
+    cursors = [db.cursor(prepared=True) for db in clients]
+
+    def run(n, i):
+        cursors[n].execute("select connection_id(), ? * 10 + ?", (n, i))
+        (number, value), = cursors[n].fetchall()
+        assert value == 10 * n + i
+        return number
+
+    number = run(0, 0)
+    for n in range(1, 4):
+        assert run(n, 0) == number
+    before, n_moved = database_server.status("Com_stmt_prepare"), weir.log().count("event=moved")
+    assert {run(n, i) for i in range(5) for n in range(4)} == {number}
+    assert weir.log().count("event=moved") - n_moved >= 19, "it was to go round"
+    assert database_server.status("Com_stmt_prepare") == before
+    assert [row["prepared_statements"] for row in weir.console("show servers")] == [1]
+    for db in clients:
+        db.close()
+
+
+def test_the_statements_of_four_workers_are_not_mixed_up(start_weir, database_server):
+    """Servers number them, and each worker knows others of them."""
+    weir = start_weir(database_server, weir="log_level = debug", workers=4, pool_size=3, max_overflow=0,
+                      prepared_statements=6)
+    right, wrong = [], []
+
+    def work(n):
+        schema = "app2" if n % 3 else "app"
+        with wire.Client(weir.mysql_port) as client:
+            client.query(f"use {schema}")
+            statements = {}
+            for i in range(40):
+                k = (5 * n + i) % 9
+                if k not in statements:
+                    statements[k] = client.prepare(f"select concat(schema(), ' {k} ', ?)")
+                value, = strings(client.execute(statements[k], f"{n}-{i}")[0], 1)
+                (right if value == f"{schema} {k} {n}-{i}".encode() else wrong).append((n, i, value))
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == [] and len(right) == 16 * 40
+    assert weir.log().count("event=moved") > 20
+    assert max(row["prepared_statements"] for row in weir.console("show servers")) <= 6

@@ -354,3 +354,86 @@ def test_a_client_s_settings_count_too(start_weir, postgres):
     assert weir.console("show pins") == []
     client.send(parse("t", f"select 1 /* {'x' * 10_000} */"), SYNC)
     assert not errors(client.ready())
+
+
+def moves(weir):
+    return weir.log().count("event=moved")
+
+
+def test_statements_stay_prepared_on_a_connection_that_goes_from_worker_to_worker(start_weir, postgres):
+    weir = start_weir(postgres, weir="log_level = debug", workers=4, pool_size=1, max_overflow=0)
+
+    async def program():
+        # One on each worker.
+        clients = [await asyncpg.connect(weir.url().replace("+asyncpg", "")) for _ in range(4)]
+        seen, before = [], moves(weir)
+        for i in range(5):
+            for n, db in enumerate(clients):
+                assert await db.fetchval("select $1::int * 10 + $2::int", n, i) == 10 * n + i
+                assert await db.fetchval("select 'x' || $1::text", str(n)) == f"x{n}"
+            seen.append(await clients[i % 4].fetch("select name, statement, prepare_time, pg_backend_pid()"
+                                                   " from pg_prepared_statements where statement not like '%prepared%'"))
+        assert moves(weir) - before >= 19, "it was to go round"
+        for db in clients:
+            await db.close()
+        return seen
+
+    seen = asyncio.run(program())
+    assert len(seen[0]) == 2 and all(rows == seen[0] for rows in seen)
+
+
+def test_the_statements_of_four_workers_are_not_mixed_up(start_weir, postgres):
+    """Each worker counts its own, and prepares them on connections of the others."""
+    weir = start_weir(postgres, weir="log_level = debug", workers=4, pool_size=3, max_overflow=0, prepared_statements=10)
+
+    async def one(n):
+        db = await asyncpg.connect(weir.url().replace("+asyncpg", ""))
+        for i in range(60):
+            k = (5 * n + i) % 16
+            assert await db.fetchval(f"select {k} + $1::int + $2::int", n, i) == k + n + i
+        await db.close()
+
+    async def program():
+        await asyncio.gather(*(one(n) for n in range(24)))
+
+    asyncio.run(program())
+    assert moves(weir) > 50
+    assert max(row["prepared_statements"] for row in weir.console("show servers")) <= 10
+
+
+def test_a_change_of_a_table_is_told_once_wherever_the_next_connection_comes_from(start_weir, postgres):
+    weir = start_weir(postgres, weir="log_level = debug", workers=2, pool_size=2, max_overflow=0)
+    with postgres.connect(dbname="app") as admin:
+        admin.execute("create table grown (a int)")
+        admin.execute("grant all on grown to app")
+    # In turn on the one worker and the other.
+    here, there, guard = (Client(weir.port).login() for _ in range(3))
+    for client in (here, there):
+        client.query("begin")
+        client.send(parse("s", "select * from grown"), bind("s"), execute(), SYNC)
+        assert client.rows(client.ready()) == []
+    for client in (there, here):
+        client.query("commit")
+    with postgres.connect(dbname="app") as admin:
+        admin.execute("alter table grown add b int")
+    here.send(bind("s"), execute(), SYNC)
+    assert [e.code for e in errors(here.ready())] == ["0A000"]
+    before = moves(weir)
+    guard.query("begin")
+    here.send(bind("s"), execute(), SYNC)
+    assert errors(here.ready()) == [] and moves(weir) == before + 1
+    guard.query("commit")
+
+
+def test_statements_that_are_too_much_to_go_along_are_prepared_again(start_weir, postgres):
+    weir = start_weir(postgres, weir="log_level = debug", workers=2, pool_size=1, max_overflow=0)
+    clients = [Client(weir.port).login() for _ in range(2)]
+    for n, client in enumerate(clients):
+        client.send(*(parse(f"s{i}", f"select {n} + {i} /* {'x' * 150_000} */") for i in range(5)), SYNC)
+        assert errors(client.ready()) == []
+    before = moves(weir)
+    for _ in range(3):
+        for n, client in enumerate(clients):
+            client.send(*(message for i in range(5) for message in (bind(f"s{i}"), execute())), SYNC)
+            assert client.rows(client.ready()) == [[str(n + i).encode()] for i in range(5)]
+    assert moves(weir) > before

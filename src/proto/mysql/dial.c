@@ -392,6 +392,7 @@ void mysql_handle_free(struct mysql_handle *handle)
 	free(handle->user);
 	wipe(handle->password);
 	buf_clear(&handle->settings);
+	buf_clear(&handle->prepared);
 	tls_free(handle->tls);
 	free(handle);
 }

@@ -45,8 +45,9 @@ struct mysql_handle {
 	uint16_t port;                     /* 0: a socket's path */
 	void *tls;                         /* SSL *; NULL: plain */
 	char fingerprint[TLS_FINGERPRINT]; /* of the server's certificate; "": plain */
-	/* Packed by another worker: what is set on it, name NUL value NUL ... */
-	struct buf settings;
+	/* Packed by another worker: what is set on it, name NUL value NUL ...; and what is prepared
+	 * (proto/statements.h). */
+	struct buf settings, prepared;
 };
 
 /* True if weir knows the URL's parameters (dial_params.c). Otherwise says in `ret_problem` which

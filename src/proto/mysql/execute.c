@@ -402,7 +402,7 @@ struct my_step my_stmt_close(struct my_pass *p)
 		return step;
 	/* The server's copy stays for whoever has the same statement, unless it is in use. */
 	struct prepared *prepared = p->back && (cs->cursor || cs->long_data)
-					    ? prepared_find(&p->back->prepared, cs->statement)
+					    ? prepared_use(&p->back->prepared, cs->statement)
 					    : NULL;
 	if (prepared) {
 		my_stmt_close_on_server(p->to_server, (uint32_t)prepared->number);

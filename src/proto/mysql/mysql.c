@@ -349,6 +349,7 @@ static struct back *back_new(struct proto_pool *pool, struct dialled *dialled)
 		back->tainted = true;
 	back->status = back->handle->status;
 	prepared_init(&back->prepared);
+	prepared_unpack(&back->prepared, &back->handle->prepared);
 	list_init(&back->pins);
 	learn_version(pool, back->handle->version);
 	my_back_update(back);
@@ -374,7 +375,7 @@ static void back_free(struct back *base)
 
 static size_t back_n_statements(const struct back *base)
 {
-	return container_of(base, const struct my_back, base)->prepared.by_statement.n_items;
+	return prepared_count(&container_of(base, const struct my_back, base)->prepared);
 }
 
 static enum back_verdict from_server(struct back *back, struct front *front, struct input *in,
@@ -437,17 +438,17 @@ static bool back_pack(struct back *base, struct dialled *ret_dialled)
 	struct my_back *back = my_back(base);
 	struct mysql_handle *handle = back->handle;
 
-	/* Prepared statements would be known to nobody there: they are few where connections move.
-	 */
-	if (!base->at_rest || base->dirty || back->prepared.by_statement.n_items)
+	if (!base->at_rest || base->dirty || !prepared_pack(&back->prepared, &handle->prepared))
 		return false;
 	buf_clear(&handle->settings);
 	for (size_t i = 0; i < settings_count(back->settings); i++) {
 		buf_cstr(&handle->settings, settings_name(back->settings, i));
 		buf_cstr(&handle->settings, settings_value(back->settings, i));
 	}
-	if (handle->settings.failed)
+	if (handle->settings.failed) {
+		buf_clear(&handle->prepared);
 		return false;
+	}
 	handle->status = back->status;
 	ret_dialled->handle = handle;
 	back->handle = NULL;

@@ -60,7 +60,9 @@ void my_client_statements_clear(struct my_front *front)
 /* --- the table's statements --- */
 
 /* The key is what the text's meaning depends on, each with its NUL, and the text, in which there
- * may be NULs too. */
+ * may be NULs too. The pool's number is this worker's own, and always as long. */
+#define KEY_POOL_SIZE 17
+
 enum {
 	KEY_POOL,
 	KEY_OWNER,
@@ -124,7 +126,7 @@ static void forget_effects(void *arg)
 
 void my_statements_init(struct statements *table)
 {
-	statements_init(table, examine, forget_effects, NULL);
+	statements_init(table, KEY_POOL_SIZE, examine, forget_effects, NULL);
 }
 
 void my_stmt_learn(struct statement *statement, struct buf *answer)
@@ -154,7 +156,7 @@ static void write_key(struct buf *b, const struct my_front *front, const char *o
 		[KEY_CLIENT_CHARSET] = "character_set_client",
 		[KEY_COLLATION] = "collation_connection"};
 
-	buf_printf(b, "%llu", (unsigned long long)front->pool->number);
+	buf_printf(b, "%016llx", (unsigned long long)front->pool->number);
 	buf_u8(b, 0);
 	buf_cstr(b, owner);
 	for (size_t i = KEY_OWNER + 1; i < KEY_PARTS; i++) {
@@ -244,6 +246,7 @@ bool my_stmt_prepared(struct my_back *back, struct statement *statement, const u
 	size_t limit, struct output *to_server)
 {
 	struct reader r;
+	struct statement *old;
 	uint64_t evicted;
 
 	reader_init(&r, payload, 5);
@@ -255,14 +258,11 @@ bool my_stmt_prepared(struct my_back *back, struct statement *statement, const u
 		my_stmt_close_on_server(to_server, id);
 		return true;
 	}
-	if (prepared_add(&back->prepared, statement) < 0)
+	if (!prepared_add(&back->prepared, statement, id))
 		return false;
-	prepared_find(&back->prepared, statement)->number = id;
-	struct statement *old =
-		is_in_use(back) ? NULL
-				: prepared_evict(&back->prepared, limit ? limit : 1, &evicted);
-	if (old)
-		my_stmt_close_on_server(to_server, (uint32_t)evicted);
+	if (is_in_use(back) || !prepared_evict(&back->prepared, limit ? limit : 1, &old, &evicted))
+		return true;
+	my_stmt_close_on_server(to_server, (uint32_t)evicted);
 	statement_unref(old);
 	return true;
 }

@@ -114,8 +114,9 @@ static void undo(struct answer *a, struct expectation *e)
 			client_statement_drop(&front->statements, e->client);
 		break;
 	case EXPECT_CLOSE:
-		/* Still there, and still to be counted. Without memory it is merely forgotten. */
-		if (e->own && e->statement && prepared_add(&back->prepared, e->statement) < 0)
+		/* Still there, and still to be counted. What cannot be goes with everything. */
+		if (e->own && e->number &&
+			!prepared_restore(&back->prepared, e->statement, e->number))
 			back->base.dirty = true;
 		break;
 	case EXPECT_LOCAL_CLOSE:

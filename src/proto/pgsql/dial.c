@@ -404,6 +404,7 @@ static void free_handle(struct pgsql_handle *handle)
 	buf_clear(&handle->parameters);
 	buf_clear(&handle->reported);
 	buf_clear(&handle->extra);
+	buf_clear(&handle->prepared);
 	PQfinish(handle->conn);
 	free(handle);
 }

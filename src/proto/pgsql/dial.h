@@ -25,11 +25,11 @@ struct pgsql_handle {
 	struct buf parameters; /* what the server reported then: name NUL value NUL ... */
 	void *conn; /* PGconn *: kept for the end; owns libpq's own descriptor and the SSL */
 	/* Packed by another worker: what the server has reported since, and settings that were made
-	 * besides, in the same form. */
-	struct buf reported, extra;
+	 * besides, in the same form; and what is prepared (proto/statements.h). */
+	struct buf reported, extra, prepared;
+	uint64_t last_number; /* of them all */
 	struct pgsql_key key; /* for cancelling */
-	bool leftover; /* statements of that worker are still prepared, under names that another one
-			  may give too */
+	bool leftover;        /* ... was too much to be packed */
 };
 
 /* Makes sure that the environment (PGHOST, PGOPTIONS, PGTZ, ...) has no say; password files do.

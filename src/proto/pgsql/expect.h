@@ -36,6 +36,7 @@ struct expectation {
 	bool effectful;  /* the client's, and the scan in front->effects is about it */
 	struct statement *statement;     /* PARSE, CLOSE under weir's name; BIND; a reference */
 	struct client_statement *client; /* PARSE, LOCAL_PARSE: the name given; a reference */
+	uint64_t number;                 /* CLOSE under weir's name: that name */
 };
 
 /* A ring that grows up to EXPECT_MAX. */

@@ -44,10 +44,10 @@ static void send_named(struct output *o, uint8_t type, uint8_t what, const char 
 	pg_send_buf(o, &b);
 }
 
-static void own_close(struct pass *p, const char *name, struct statement *evicted)
+static void own_close(struct pass *p, const char *name)
 {
 	send_named(p->to_server, 'C', 'S', name);
-	pass_push(p, (struct expectation){.kind = EXPECT_CLOSE, .own = true, .statement = evicted});
+	pass_push(p, (struct expectation){.kind = EXPECT_CLOSE, .own = true});
 	p->back->batch_open = true;
 }
 
@@ -62,30 +62,52 @@ void extended_own_sync(struct pass *p)
 static void evict(struct pass *p)
 {
 	size_t limit = (size_t)p->front->prepared_limit;
-	struct statement *old = prepared_evict(&p->back->prepared, limit > 0 ? limit : 1, NULL);
 	char name[STATEMENT_NAME_SIZE];
+	struct statement *old;
+	uint64_t number;
 
-	if (!old)
+	if (!prepared_evict(&p->back->prepared, limit > 0 ? limit : 1, &old, &number))
 		return;
-	statement_name(old, name);
-	own_close(p, name, old);
+	statement_name(number, name);
+	own_close(p, name);
+	struct expectation *e = expectations_last(&p->back->expected);
+	e->statement = old;
+	e->number = number;
 }
 
-/* Prepares `statement` on the server connection if it is not yet; its answer is swallowed. */
-static bool ensure_prepared(struct pass *p, struct statement *statement)
+/* The client's Parse, or weir's own for it, is about to be sent: enters it, under a new name. NULL:
+ * no memory. */
+static struct prepared *prepare(
+	struct pass *p, struct statement *statement, char ret_name[STATEMENT_NAME_SIZE])
 {
-	char name[STATEMENT_NAME_SIZE];
+	struct prepared *prepared =
+		prepared_add(&p->back->prepared, statement, p->back->last_number + 1);
 
-	if (prepared_use(&p->back->prepared, statement))
+	if (!prepared)
+		return NULL;
+	p->back->last_number++;
+	statement_name(prepared->number, ret_name);
+	send_parse(p, ret_name, statement->body, statement->len);
+	p->back->base.n_server_parses++;
+	return prepared;
+}
+
+/* Prepares `statement` on the server connection if it is not yet, and says under which name; the
+ * answer is swallowed. False: no memory. */
+static bool ensure_prepared(
+	struct pass *p, struct statement *statement, char ret_name[STATEMENT_NAME_SIZE])
+{
+	const struct prepared *prepared = prepared_use(&p->back->prepared, statement);
+
+	if (prepared) {
+		statement_name(prepared->number, ret_name);
 		return true;
-	if (prepared_add(&p->back->prepared, statement) < 0)
+	}
+	if (!prepare(p, statement, ret_name))
 		return false;
-	statement_name(statement, name);
-	send_parse(p, name, statement->body, statement->len);
 	pass_push(p,
 		(struct expectation){
 			.kind = EXPECT_PARSE, .own = true, .statement = statement_ref(statement)});
-	p->back->base.n_server_parses++;
 	evict(p);
 	return true;
 }
@@ -103,7 +125,7 @@ bool extended_lend_name(struct pass *p, struct client_statement *cs)
 	back->lent_name = strdup(cs->name);
 	if (!back->lent_name)
 		return false;
-	own_close(p, cs->name, NULL);
+	own_close(p, cs->name);
 	send_parse(p, cs->name, cs->statement->body, cs->statement->len);
 	pass_push(p, (struct expectation){.kind = EXPECT_PARSE, .own = true});
 	return true;
@@ -115,7 +137,7 @@ void extended_take_name_back(struct pass *p)
 
 	if (!back->lent_name)
 		return;
-	own_close(p, back->lent_name, NULL);
+	own_close(p, back->lent_name);
 	extended_own_sync(p);
 	free(back->lent_name);
 	back->lent_name = NULL;
@@ -236,13 +258,10 @@ static struct step parse_named(struct pass *p, const char *name, const uint8_t *
 		back_answer_local(p->back, p->to_client);
 	} else {
 		char own_name[STATEMENT_NAME_SIZE];
-		if (prepared_add(&p->back->prepared, statement) < 0)
+		if (!prepare(p, statement, own_name))
 			return pass_out_of_memory(p);
-		statement_name(statement, own_name);
-		send_parse(p, own_name, statement->body, statement->len);
 		pass_push(p, (struct expectation){
 				     .kind = EXPECT_PARSE, .client = cs, .statement = statement});
-		p->back->base.n_server_parses++;
 		evict(p);
 	}
 	input_skip(p->in, p->h.total);
@@ -304,7 +323,7 @@ static bool ensure_unnamed(struct pass *p)
 		return true;
 	}
 	/* Nobody else's may be found there: the server will say that there is none. */
-	own_close(p, "", NULL);
+	own_close(p, "");
 	back->unnamed_number = front->unnamed_number = 0;
 	return true;
 }
@@ -375,12 +394,8 @@ static void forward_renamed(struct pass *p, size_t before, size_t name_len, cons
 static const char *server_name(struct pass *p, const char *name, struct client_statement *cs,
 	char ret_name[STATEMENT_NAME_SIZE])
 {
-	if (cs) {
-		if (!ensure_prepared(p, cs->statement))
-			return NULL;
-		statement_name(cs->statement, ret_name);
-		return ret_name;
-	}
+	if (cs)
+		return ensure_prepared(p, cs->statement, ret_name) ? ret_name : NULL;
 	return strncmp(name, STATEMENT_PREFIX, strlen(STATEMENT_PREFIX)) == 0 ? "unknown" : name;
 }
 

@@ -235,8 +235,10 @@ static struct back *back_new(struct proto_pool *pool, struct dialled *dialled)
 	back->settings.extra = read_pairs(table, &back->handle->extra);
 	back->settings.extra_before = settings_ref(back->settings.extra);
 	back->leftover = back->handle->leftover;
+	back->last_number = back->handle->last_number;
 	back->status = 'I';
 	prepared_init(&back->prepared);
+	prepared_unpack(&back->prepared, &back->handle->prepared);
 	list_init(&back->pins);
 	/* The newest connection says what servers of this pool are like now; one that another
 	 * worker has opened need not be. */
@@ -264,7 +266,7 @@ static void back_free(struct back *base)
 
 static size_t back_n_statements(const struct back *base)
 {
-	return container_of(base, const struct pg_back, base)->prepared.by_statement.n_items;
+	return prepared_count(&container_of(base, const struct pg_back, base)->prepared);
 }
 
 static enum back_verdict from_server(struct back *back, struct front *front, struct input *in,
@@ -429,13 +431,16 @@ static bool back_pack(struct back *base, struct dialled *ret_dialled)
 
 	if (!back->base.at_rest || back->base.dirty)
 		return false;
-	handle->leftover |= back->prepared.by_statement.n_items > 0 || back->leftover;
+	handle->leftover = !prepared_pack(&back->prepared, &handle->prepared) || back->leftover;
+	handle->last_number = back->last_number;
 	buf_clear(&handle->reported);
 	buf_clear(&handle->extra);
 	write_pairs(&handle->reported, back->settings.reported);
 	write_pairs(&handle->extra, back->settings.extra);
-	if (handle->reported.failed || handle->extra.failed)
+	if (handle->reported.failed || handle->extra.failed) {
+		buf_clear(&handle->prepared);
 		return false;
+	}
 	ret_dialled->handle = handle;
 	back->handle = NULL;
 	return true;

@@ -147,6 +147,7 @@ struct pg_back {
 	struct session_settings settings;
 	struct expectations expected;
 	struct prepared_set prepared;
+	uint64_t last_number;    /* given to a statement: see statements.h */
 	uint64_t unnamed_number; /* which client's Parse is in the unnamed statement; 0: none known
 				  */
 	struct list pins;
@@ -163,9 +164,9 @@ struct pg_back {
 	char *lent_name;   /* a client's own statement name that stands on the server for the moment
 			    */
 	unsigned asks_pins; /* one bit per kind: the client gave one up; are there others? */
-	bool leftover; /* another worker's statements are still prepared: none of them is known here
-			*/
-	bool cleaning; /* weir tidies up after a client: an error is the end of the connection */
+	bool leftover;  /* statements are still prepared that were too many to come along: none of
+			 * them is known here */
+	bool cleaning;  /* weir tidies up after a client: an error is the end of the connection */
 	bool own_error; /* weir's own query failed: own_report says how */
 	struct refusal own_report;
 };

@@ -34,7 +34,7 @@ static bool examine(void *arg, const uint8_t *body, size_t len, void **ret_effec
 
 void pg_statements_init(struct statements *table, struct scan *scratch)
 {
-	statements_init(table, examine, forget, scratch);
+	statements_init(table, 0, examine, forget, scratch);
 }
 
 bool effects_scan(struct scan *scratch, const char *sql, size_t len, struct scan **ret_effects)
@@ -59,18 +59,17 @@ bool effects_scan(struct scan *scratch, const char *sql, size_t len, struct scan
 	return true;
 }
 
-void statement_name(const struct statement *s, char ret_name[STATEMENT_NAME_SIZE])
+void statement_name(uint64_t number, char ret_name[STATEMENT_NAME_SIZE])
 {
 	/* By hand: it is written into every Bind. */
 	char digits[STATEMENT_NAME_SIZE];
 	size_t at = sizeof(digits);
-	uint64_t rest = s->id;
 
 	digits[--at] = 0;
 	do {
-		digits[--at] = (char)('0' + rest % 10);
-		rest /= 10;
-	} while (rest);
+		digits[--at] = (char)('0' + number % 10);
+		number /= 10;
+	} while (number);
 	memcpy(ret_name, STATEMENT_PREFIX, sizeof(STATEMENT_PREFIX) - 1);
 	memcpy(ret_name + sizeof(STATEMENT_PREFIX) - 1, digits + at, sizeof(digits) - at);
 }

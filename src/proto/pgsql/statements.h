@@ -1,7 +1,8 @@
 /*
  * Prepared statements. A client's names are its own; behind weir a statement is one object per
  * worker, keyed by its full text and parameter types, and each server connection remembers which of
- * them it has prepared, under names of weir's own.
+ * them it has prepared, under names of weir's own. A name is a number that no other statement of
+ * that connection ever has, whichever worker it is with.
  */
 #pragma once
 
@@ -29,8 +30,8 @@ MUST_USE bool effects_scan(
 	struct scan *scratch, const char *sql, size_t len, struct scan **ret_effects);
 void effects_free(struct scan *effects);
 
-/* The name under which servers know it. */
-void statement_name(const struct statement *statement, char ret_name[STATEMENT_NAME_SIZE]);
+/* The name under which the server knows it. */
+void statement_name(uint64_t number, char ret_name[STATEMENT_NAME_SIZE]);
 
 /* --- a client's names --- */
 

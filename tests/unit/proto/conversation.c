@@ -228,6 +228,7 @@ static void world_init(struct world *w, const struct script *script, const struc
 	w->play = (struct play){.protocol = &pgsql_protocol,
 		.secret = "md5" SECRET_HEX,
 		.n_servers = 1,
+		.travels = cutting->travels,
 		.open = open_server,
 		.sent = feed_server,
 		.owner = w};

@@ -54,6 +54,7 @@ struct cutting {
 	bool interleaved; /* a piece of the client, a piece of the server, ...; else the server's
 			     answers are read as soon as they are there */
 	bool eager;       /* the server answers each message at once */
+	bool travels;     /* ... and no cut: connections go to another worker in between */
 };
 
 /* What came of it. */

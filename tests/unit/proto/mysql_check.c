@@ -228,6 +228,15 @@ static void try_pieces(struct attempt *a, size_t client, size_t server)
 	try(a, &how);
 }
 
+static void try_travelling(struct attempt *a)
+{
+	const struct my_cutting how = {.travels = true};
+
+	a->what = "with connections that travel";
+	a->position = 0;
+	try(a, &how);
+}
+
 static void try_all(const struct my_script *script, const struct my_outcome *whole)
 {
 	struct attempt a = {.script = script, .whole = whole};
@@ -235,6 +244,7 @@ static void try_all(const struct my_script *script, const struct my_outcome *who
 	bool everywhere = n_bytes<EVERYWHERE_MAX, huge = n_bytes> MY_PACKET_FULL;
 	size_t piece = everywhere ? 1 : huge ? 65536 : 1000;
 
+	try_travelling(&a);
 	try_pieces(&a, piece, piece);
 	if (!huge) {
 		try_pieces(&a, piece, 0);

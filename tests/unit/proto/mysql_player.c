@@ -295,6 +295,7 @@ static void begin(struct world *w, const struct my_script *script)
 	w->play.protocol = &mysql_protocol;
 	w->play.secret = script->no_account ? NULL : script->secret ? script->secret : MY_PASSWORD;
 	w->play.n_servers = script->n_servers ? script->n_servers : 1;
+	w->play.travels = w->how->travels;
 	w->play.kill = script->kill ? script->kill : KILL_UNKNOWN;
 	w->play.open = open_server;
 	w->play.owner = w;

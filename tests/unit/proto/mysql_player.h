@@ -9,6 +9,7 @@
 
 struct my_cutting {
 	struct play_cut client, server;
+	bool travels; /* connections go to another worker and back before a client gets them */
 };
 
 struct my_outcome {

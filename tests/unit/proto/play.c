@@ -33,6 +33,38 @@ static void flush(struct play *play, struct play_client *c, struct play_server *
 
 static void pump(struct play *play, struct play_client *c);
 
+static struct back *move(struct play *play, struct back *back, struct proto_pool *to)
+{
+	struct dialled dialled = {.fd = -1};
+	struct back now, *moved;
+
+	/* The pool takes the numbers in time. */
+	now = *back;
+	if (!play->protocol->back_pack(back, &dialled))
+		return back;
+	play->protocol->back_free(back);
+	moved = play->protocol->back_new(to, &dialled);
+	assert_non_null(moved);
+	assert_true(moved->at_rest);
+	moved->n_queries = now.n_queries;
+	moved->n_transactions = now.n_transactions;
+	moved->n_client_parses = now.n_client_parses;
+	moved->n_server_parses = now.n_server_parses;
+	moved->n_binds = now.n_binds;
+	return moved;
+}
+
+static void travel(struct play *play, struct play_server *s)
+{
+	size_t n_before = play->protocol->back_n_statements(s->back);
+
+	if (!play->travels)
+		return;
+	s->back = move(play, s->back, play->pool_elsewhere);
+	s->back = move(play, s->back, s->pool);
+	assert_int_equal(play->protocol->back_n_statements(s->back), n_before);
+}
+
 /* A connection that nobody holds, as clean as the pool makes it; NULL: none is to be had now. */
 static struct play_server *find_free(struct play *play)
 {
@@ -40,8 +72,10 @@ static struct play_server *find_free(struct play *play)
 		struct play_server *s = &play->servers[i];
 		if (s->client)
 			continue;
-		if (!s->back)
+		if (!s->back) {
+			s->pool = play->pool;
 			s->back = play->open(play);
+		}
 		if (!s->back->at_rest)
 			continue;
 		if (!play->protocol->back_clean(s->back, false, &play->to_server))
@@ -58,6 +92,7 @@ static void lend(struct play *play)
 		struct play_server *s = c->waiting ? find_free(play) : NULL;
 		if (!s)
 			continue;
+		travel(play, s);
 		c->waiting = false;
 		c->server = s;
 		s->client = c;
@@ -240,7 +275,11 @@ void play_begin(struct play *play)
 	output_init(&play->to_client);
 	output_init(&play->to_server);
 	play->worker = play->protocol->worker_new();
+	play->elsewhere = play->protocol->worker_new();
 	assert_non_null(play->worker);
+	assert_non_null(play->elsewhere);
+	play->pool_elsewhere = play->protocol->pool_new(play->elsewhere);
+	assert_non_null(play->pool_elsewhere);
 	for (uint32_t i = 0; i < PLAY_CLIENTS; i++) {
 		play->clients[i].front = play->protocol->front_new(play->worker, i + 1);
 		assert_non_null(play->clients[i].front);
@@ -259,6 +298,8 @@ void play_end(struct play *play)
 		buf_clear(&play->servers[i].kept);
 		buf_clear(&play->servers[i].heard);
 	}
+	play->protocol->pool_free(play->pool_elsewhere);
+	play->protocol->worker_free(play->elsewhere);
 	output_reset(&play->to_client);
 	output_reset(&play->to_server);
 }

@@ -30,6 +30,7 @@ struct play_client {
 
 struct play_server {
 	struct back *back;          /* NULL: not opened, or lost */
+	struct proto_pool *pool;    /* that it is of */
 	struct play_client *client; /* that holds it; NULL: none */
 	struct buf kept, heard;
 	bool broken;      /* weir has given it up */
@@ -44,6 +45,7 @@ struct play {
 	struct config_pool limits;
 	enum kill_outcome kill; /* of every KILL */
 	size_t n_servers;       /* that may be opened */
+	bool travels; /* connections go to another worker and back before a client gets them */
 
 	/* Opens a connection. */
 	struct back *(*open)(struct play *play);
@@ -51,7 +53,8 @@ struct play {
 	void (*sent)(struct play *play, struct play_server *server, const void *data, size_t len);
 	void *owner; /* the caller's */
 
-	struct proto_worker *worker;
+	struct proto_worker *worker, *elsewhere;
+	struct proto_pool *pool_elsewhere;
 	struct play_client clients[PLAY_CLIENTS];
 	struct play_server servers[PLAY_SERVERS];
 	struct output to_client, to_server;
