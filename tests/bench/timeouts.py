@@ -18,15 +18,15 @@ def main():
     parser.add_argument("--only", choices=servers.NAMES, help="one server instead of all")
     options = parser.parse_args()
     print(f"each clock set to {clocks.T * 1000:.0f} ms; late by, in ms: best, median and worst of {options.tries}\n")
-    print(f"{'':<14}{'clock':<30}{'best':>8}{'median':>8}{'worst':>8}", flush=True)
+    print(f"{'':<14}{'clock':<38}{'best':>8}{'median':>8}{'worst':>8}", flush=True)
     for name in servers.NAMES if options.only is None else [options.only]:
         silent = clocks.Silent()
         with servers.running(name) as side, tempfile.TemporaryDirectory() as base:
             weir = conftest.Weir(pathlib.Path(base), clocks.ini(side, silent))
             measure = clocks.Measure(side, weir, silent)
             for clock in clocks.CLOCKS:
-                late = sorted(1000 * seconds for seconds in clocks.lateness(measure, clock, options.tries))
-                print(f"{name:<14}{clock:<30}{late[0]:>8.1f}{late[len(late) // 2]:>8.1f}{late[-1]:>8.1f}", flush=True)
+                late = sorted(1000 * seconds for seconds in clocks.lateness(getattr(measure, clock), options.tries))
+                print(f"{name:<14}{clock:<38}{late[0]:>8.1f}{late[len(late) // 2]:>8.1f}{late[-1]:>8.1f}", flush=True)
             weir.stop()
         silent.close()
 

@@ -6,6 +6,7 @@ import threading
 import time
 
 import conftest
+import sides
 
 # Shorter ones need not be exact to 1 %, but to 10 ms.
 T = 0.5
@@ -13,8 +14,24 @@ T = 0.5
 EXACT = 0.05 if conftest.SANITIZED else 0.01
 LATE = 0.5
 
-CLOCKS = ("query_timeout", "cancel_grace", "transaction_timeout", "idle_in_transaction_timeout", "client_idle_timeout",
-          "pool_timeout", "client_login_timeout", "connect_timeout")
+# What is measured, and the option that sets it.
+CLOCKS = {
+    "query_timeout": "query_timeout",
+    "query_timeout_prepared": "query_timeout",
+    "transaction_timeout": "transaction_timeout",
+    "transaction_timeout_running": "transaction_timeout",
+    "transaction_timeout_busy": "transaction_timeout",
+    "idle_in_transaction_timeout": "idle_in_transaction_timeout",
+    "idle_in_transaction_timeout_pinned": "idle_in_transaction_timeout",
+    "client_idle_timeout": "client_idle_timeout",
+    "client_idle_timeout_pinned": "client_idle_timeout",
+    "client_idle_timeout_login": "client_idle_timeout",
+    "pool_timeout": "pool_timeout",
+    "pool_timeout_prepared": "pool_timeout",
+    "client_login_timeout": "client_login_timeout",
+    "connect_timeout": "connect_timeout",
+    "cancel_grace": "cancel_grace",
+}
 
 
 def msec(seconds):
@@ -59,10 +76,12 @@ class Silent:
 
 
 def ini(side, silent):
-    """One database for each clock, that sets only this."""
+    """One database for each measurement, that sets only this clock."""
     url = side.server.url()
     silent_url = url.replace(f":{side.server.port}/", f":{silent.port}/")
-    options = {name: f"{name} = {msec(T)}" for name in CLOCKS if name != "client_login_timeout"}
+    options = {name: f"{option} = {msec(T)}" for name, option in CLOCKS.items() if name != "client_login_timeout"}
+    # Whoever asks for that connection must not wait for another one when weir is to stop.
+    options["connect_timeout"] += f"\npool_timeout = {msec(2 * T)}"
     options["cancel_grace"] = f"query_timeout = {msec(0.1)}\ncancel_grace = {msec(T)}"
     databases = "".join(
         f"[database {name}]\nurl = {silent_url if name == 'connect_timeout' else url}\npool_size = 1\nmax_overflow = 0\n"
@@ -95,10 +114,25 @@ class Measure:
         assert code == self.side.codes[clock], code
         return took
 
+    def until_farewell(self, client, work, clock):
+        """How long after `work`, or its end, `client` is closed because `clock` is over."""
+        asked = time.monotonic()
+        work()
+        answered = time.monotonic()
+        code = client.farewell()
+        end = time.monotonic()
+        assert code == self.side.codes[clock], code
+        return duration(asked, answered, end)
+
     def query_timeout(self):
         with self.clients("query_timeout", 1) as (client,):
             client.run("select 1")
             return self.until(client, lambda: client.start(self.side.sleep(30)), "query_timeout")
+
+    def query_timeout_prepared(self):
+        with self.clients("query_timeout_prepared", 1) as (client,):
+            statement = client.prepare(self.side.sleep(30))
+            return self.until(client, lambda: client.start_prepared(statement), "query_timeout")
 
     def cancel_grace(self):
         with self.clients("cancel_grace", 1) as (client,):
@@ -127,26 +161,76 @@ class Measure:
     def transaction_timeout(self):
         return self.until_free("transaction_timeout", False)
 
+    def in_transaction(self, database, work):
+        """How long after the beginning of a transaction its client is told that it is over, while it is at work."""
+        with self.clients(database, 1) as (client,):
+            client.run("select 1")
+            begun = time.monotonic()
+            client.run("begin")
+            answered = time.monotonic()
+            code = work(client)
+            end = time.monotonic()
+            assert code == self.side.codes["transaction_timeout"], code
+            return duration(begun, answered, end)
+
+    def transaction_timeout_running(self):
+        return self.in_transaction("transaction_timeout_running", lambda client: client.fails(self.side.sleep(30)))
+
+    def transaction_timeout_busy(self):
+        """One statement after the other: none of them begins it anew."""
+        def work(client):
+            try:
+                for _ in range(20):
+                    client.run(self.side.sleep(T / 10))
+            except sides.Failure as failure:
+                return failure.code
+            raise AssertionError("it goes on and on")
+
+        return self.in_transaction("transaction_timeout_busy", work)
+
     def idle_in_transaction_timeout(self):
         return self.until_free("idle_in_transaction_timeout", True)
 
+    def idle_in_transaction_timeout_pinned(self):
+        """Such a client cannot go on without what pins it."""
+        client = self.side.client(self.weir, database="idle_in_transaction_timeout_pinned")
+        client.run(self.side.pins)
+        return self.until_farewell(client, lambda: client.run("begin"), "idle_in_transaction_timeout_pinned")
+
     def client_idle_timeout(self):
         client = self.side.client(self.weir, database="client_idle_timeout")
-        asked = time.monotonic()
-        client.run("select 1")
-        answered = time.monotonic()
-        code = client.farewell()
-        end = time.monotonic()
-        assert code == self.side.codes["client_idle_timeout"]
-        return duration(asked, answered, end)
+        return self.until_farewell(client, lambda: client.run("select 1"), "client_idle_timeout")
 
-    def pool_timeout(self):
-        with self.clients("pool_timeout", 2) as (holder, client):
+    def client_idle_timeout_pinned(self):
+        client = self.side.client(self.weir, database="client_idle_timeout_pinned")
+        return self.until_farewell(client, lambda: client.run(self.side.pins), "client_idle_timeout")
+
+    def client_idle_timeout_login(self):
+        """It begins when the client is let in."""
+        begin = time.monotonic()
+        client = self.side.client(self.weir, database="client_idle_timeout_login")
+        answered = time.monotonic()
+        assert client.farewell() == self.side.codes["client_idle_timeout"]
+        return duration(begin, answered, time.monotonic())
+
+    def waiting(self, database, start):
+        with self.clients(database, 2) as (holder, client):
+            work = start(client)
             holder.run("begin")
             holder.run("select 1")
-            took = self.until(client, lambda: client.start("select 2"), "pool_timeout")
+            took = self.until(client, work, "pool_timeout")
             holder.run("rollback")
             return took
+
+    def pool_timeout(self):
+        return self.waiting("pool_timeout", lambda client: lambda: client.start("select 2"))
+
+    def pool_timeout_prepared(self):
+        def start(client):
+            statement = client.prepare("select 2")
+            return lambda: client.start_prepared(statement)
+
+        return self.waiting("pool_timeout_prepared", start)
 
     def client_login_timeout(self):
         begin = time.monotonic()
@@ -164,11 +248,11 @@ class Measure:
         return self.silent.patience(ask)
 
 
-def lateness(measure, clock, tries, good_enough=None):
+def lateness(measure, tries, good_enough=None):
     """By how much each try was late, in seconds; no more tries once one was late by no more than `good_enough`."""
     found = []
     while len(found) < tries:
-        found.append(getattr(measure, clock)() - T)
+        found.append(measure() - T)
         if good_enough is not None and found[-1] <= good_enough:
             break
     return found

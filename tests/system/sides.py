@@ -60,6 +60,14 @@ class PostgresClient(Client):
     def start(self, sql):
         self.wire.send(wire.query(sql))
 
+    def prepare(self, sql):
+        self.wire.send(wire.parse("prepared", sql), wire.SYNC)
+        self.wire.ready()
+        return "prepared"
+
+    def start_prepared(self, statement):
+        self.wire.send(wire.bind(statement), wire.execute(), wire.SYNC)
+
     def finish(self):
         messages = self.wire.ready()
         for kind, content in messages:
@@ -85,11 +93,19 @@ class MySQLClient(Client):
         self.socket = self.wire.socket
 
     def start(self, sql):
+        self.binary = False
         self.wire.command(mysql_wire.QUERY, sql)
+
+    def prepare(self, sql):
+        return self.wire.prepare(sql)
+
+    def start_prepared(self, statement):
+        self.binary = True
+        self.wire.command(mysql_wire.STMT_EXECUTE, self.wire.execution(statement))
 
     def finish(self):
         try:
-            result = self.wire.results()[0]
+            result = self.wire.results(self.binary)[0]
         except mysql_wire.Error as error:
             raise Failure(error.code, error.text) from error
         return result[0][0].decode() if isinstance(result, list) and result and result[0][0] is not None else None
@@ -127,7 +143,9 @@ class Postgres(Side):
     client_class = PostgresClient
     codes = {"pool_timeout": "53300", "query_timeout": "57014", "client_idle_timeout": "57P05",
              "transaction_timeout": "25P04", "idle_in_transaction_timeout": "25P03", "client_login_timeout": "08P01",
-             "connect_timeout": "08001", "failed": "25P02"}
+             "connect_timeout": "08001", "failed": "25P02", "idle_in_transaction_timeout_pinned": "25P03"}
+    pins = "listen pinned"
+
     def sleep(self, seconds):
         return f"select pg_sleep({seconds})"
 
@@ -168,7 +186,9 @@ class MySQL(Side):
     client_class = MySQLClient
     codes = {"pool_timeout": "1203", "query_timeout": "3024", "client_idle_timeout": "4031",
              "transaction_timeout": "1213", "idle_in_transaction_timeout": "1213", "client_login_timeout": "1159",
-             "connect_timeout": "1429"}
+             "connect_timeout": "1429", "idle_in_transaction_timeout_pinned": "1213"}
+    pins = "set @pinned = 1"
+
     def __init__(self, server):
         super().__init__(server)
         self.name = server.family

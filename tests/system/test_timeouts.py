@@ -1,4 +1,5 @@
-"""Each clock by itself: when it strikes, what the client is told, and what is free then."""
+"""Each clock by itself: what the client is told when it strikes, and what is free then. How exact they are test_clocks.py
+measures."""
 
 import asyncio
 import time
@@ -10,31 +11,10 @@ from conftest import wait_for
 
 from wire import SYNC, Client, Error, bind, execute, message, parse, query
 
-T = 0.4
-LATE = 0.35     # scheduling on a machine that runs other tests meanwhile, and sanitizers
-
-
-class Stopwatch:
-    """with Stopwatch() as s: ...; s.took(seconds)"""
-
-    def __enter__(self):
-        self.begin = time.monotonic()
-        return self
-
-    def __exit__(self, *_):
-        self.seconds = time.monotonic() - self.begin
-
-    def took(self, seconds):
-        return seconds - 0.01 <= self.seconds < seconds + LATE
-
 
 def error_in(messages):
     error, = [Error(content) for kind, content in messages if kind == b"E"]
     return error
-
-
-def active(postgres):
-    return postgres.query("select count(*) from pg_stat_activity where usename = 'app' and state <> 'idle'")[0][0]
 
 
 # --- query_timeout ---
@@ -44,18 +24,15 @@ def test_query_timeout_cancels_and_both_connections_live_on(start_weir, postgres
     client = Client(weir.port).login()
     pid = client.query("select pg_backend_pid()")
     for sql in ("select pg_sleep(30)", "do $$ begin perform pg_sleep(30); end $$"):
-        with Stopwatch() as s:
-            client.send(query(sql))
-            messages = client.ready()
+        client.send(query(sql))
+        messages = client.ready()
         error = error_in(messages)
-        assert s.took(T), s.seconds
         assert (error.code, error["S"], messages[-1][1]) == ("57014", "ERROR", b"I")
         assert "weir" in error["M"] and "query_timeout" in error["M"]
         assert client.query("select pg_backend_pid()") == pid
-    with Stopwatch() as s:
-        client.send(parse("", "select pg_sleep(30)"), bind(), execute(), SYNC)
-        messages = client.ready()
-    assert s.took(T) and error_in(messages).code == "57014"
+    client.send(parse("", "select pg_sleep(30)"), bind(), execute(), SYNC)
+    messages = client.ready()
+    assert error_in(messages).code == "57014"
     assert Client(weir.port).login().query("select pg_backend_pid()") == pid
 
 
@@ -150,11 +127,9 @@ def test_an_idle_transaction_is_rolled_back_and_its_connection_free_at_once(star
     client, other = Client(weir.port).login(), Client(weir.port).login()
     client.query("create table if not exists timed (n int); truncate timed")
     pid = client.query("select pg_backend_pid()")
-    with Stopwatch() as s:
-        client.query("begin; insert into timed values (1)")
-        # Nobody says anything; who waits has the connection when the time is over.
-        assert other.query("select pg_backend_pid()") == pid
-    assert s.took(T), s.seconds
+    client.query("begin; insert into timed values (1)")
+    # Nobody says anything; who waits has the connection when the time is over.
+    assert other.query("select pg_backend_pid()") == pid
     assert other.query("select count(*) from timed") == [[b"0"]]
     check_lost_transaction(client, code, name)
 
@@ -178,13 +153,13 @@ def test_transaction_timeout_does_not_begin_anew(start_weir, postgres):
     client.query("create table if not exists timed (n int); truncate timed")
     client.query("begin; insert into timed values (1)")
     error = None
-    with Stopwatch() as s:
-        while not error:
-            client.send(query("select pg_sleep(0.05)"))
-            messages = client.ready()
-            errors = [Error(content) for kind, content in messages if kind == b"E"]
-            error = errors[0] if errors else None
-    assert s.took(T), s.seconds
+    for _ in range(40):
+        client.send(query("select pg_sleep(0.05)"))
+        messages = client.ready()
+        errors = [Error(content) for kind, content in messages if kind == b"E"]
+        error = errors[0] if errors else None
+        if error:
+            break
     assert error.code == "25P04" and messages[-1][1] == b"E"
     client.query("rollback")
     assert client.query("select count(*) from timed") == [[b"0"]]
@@ -195,15 +170,11 @@ def test_transaction_timeout_while_a_statement_runs(start_weir, postgres):
     client, other = Client(weir.port).login(), Client(weir.port).login()
     pid = client.query("select pg_backend_pid()")
     client.query("begin")
-    with Stopwatch() as s:
-        client.send(query("select pg_sleep(30)"))
-        messages = client.ready()
-    assert s.took(T), s.seconds
+    client.send(query("select pg_sleep(30)"))
+    messages = client.ready()
     assert error_in(messages).code == "25P04" and messages[-1][1] == b"E"
     # The statement was cancelled, and the connection is the next one's.
-    with Stopwatch() as s:
-        assert other.query("select pg_backend_pid()") == pid
-    assert s.seconds < 1
+    assert other.query("select pg_backend_pid()") == pid
     client.send(query("select 1"))
     assert error_in(client.ready()).code == "25P02"
     client.query("rollback")
@@ -290,10 +261,9 @@ def test_a_pinned_client_does_not_go_on_without_what_pinned_it(start_weir, postg
     client, other = Client(weir.port).login(), Client(weir.port).login()
     client.query("select pg_advisory_lock(9)")
     client.query("begin")
-    with Stopwatch() as s:
-        (kind, content), = client.until_closed()
+    (kind, content), = client.until_closed()
     error = Error(content)
-    assert s.took(T) and (kind, error.code, error["S"]) == (b"E", "25P03", "FATAL")
+    assert (kind, error.code, error["S"]) == (b"E", "25P03", "FATAL")
     assert other.query("select count(*) from pg_locks where locktype = 'advisory'") == [[b"0"]]
 
 
@@ -307,10 +277,8 @@ def test_client_idle_timeout(start_weir, postgres, pinned):
         client.query("listen x")
     else:
         client.query("select 1")
-    with Stopwatch() as s:
-        (kind, content), = client.until_closed()
+    (kind, content), = client.until_closed()
     error = Error(content)
-    assert s.took(T), s.seconds
     assert (kind, error.code, error["S"]) == (b"E", "57P05", "FATAL") and "client_idle_timeout" in error["M"]
     # Neither one that is at work nor one in a transaction is idle.
     busy = Client(weir.port).login()
@@ -322,19 +290,9 @@ def test_client_idle_timeout(start_weir, postgres, pinned):
     wait_for(lambda: weir.pool()["sv_active"] == 0, "the connection to be free")
 
 
-def test_client_idle_timeout_begins_with_the_login(start_weir, postgres):
-    weir = start_weir(postgres, client_idle_timeout="400ms")
-    client = Client(weir.port).login()
-    with Stopwatch() as s:
-        client.until_closed()
-    assert s.took(T), s.seconds
-
-
 def test_client_login_timeout(start_weir, postgres):
     weir = start_weir(postgres, weir="client_login_timeout = 400ms")
-    with Stopwatch() as s:
-        (kind, content), = Client(weir.port).until_closed()
-    assert s.took(T), s.seconds
+    (kind, content), = Client(weir.port).until_closed()
     assert (kind, Error(content).code) == (b"E", "08P01")
     # Waiting for the pool's first greeting is not the client's fault.
     client = Client(weir.port).login()
@@ -347,10 +305,8 @@ def test_pool_timeout_is_told_as_an_error_and_the_connection_stays(start_weir, p
     holder, client = Client(weir.port).login(application_name="the holder"), Client(weir.port).login()
     holder.query("begin")
     for send in ((query("select 1"),), (parse("", "select 1"), bind(), execute(), SYNC)):
-        with Stopwatch() as s:
-            client.send(*send)
-            messages = client.ready()
-        assert s.took(T), s.seconds
+        client.send(*send)
+        messages = client.ready()
         error = error_in(messages)
         assert (error.code, error["S"], messages[-1][1]) == ("53300", "ERROR", b"I")
         assert "1 of 1" in error["M"] and "1 idle in transaction" in error["M"]
@@ -359,25 +315,6 @@ def test_pool_timeout_is_told_as_an_error_and_the_connection_stays(start_weir, p
 
 
 # --- where they come from ---
-
-def test_limits_of_a_user_go_before_those_of_the_database(start_weir, postgres):
-    weir = start_weir(postgres, pool_size=1, max_overflow=0, query_timeout="5s", pool_timeout="5s",
-                      user="[user hasty]\npassword = x\nquery_timeout = 400ms\npool_timeout = 400ms\n"
-                           "[user patient]\npassword = x\nquery_timeout = 0\n")
-    hasty = Client(weir.port).login(user="hasty", password="x")
-    patient = Client(weir.port).login(user="patient", password="x")
-    with Stopwatch() as s:
-        hasty.send(query("select pg_sleep(30)"))
-        assert error_in(hasty.ready()).code == "57014"
-    assert s.took(T), s.seconds
-    patient.send(query("select pg_sleep(1)"))
-    wait_for(lambda: active(postgres) == 1, "it to run")
-    with Stopwatch() as s:
-        hasty.send(query("select 1"))
-        assert error_in(hasty.ready()).code == "53300"
-    assert s.took(T), s.seconds
-    assert len(patient.rows(patient.ready())) == 1
-
 
 def test_limits_of_a_database_and_of_the_defaults(start_weir, postgres):
     weir = start_weir(ini="[weir]\nlisten_postgresql = 127.0.0.1:@PORT@\nworkers = 1\nadmin_users = app\n"
@@ -396,7 +333,5 @@ def test_a_reload_changes_the_limits_of_living_clients(start_weir, postgres):
     client = Client(weir.port).login()
     ini = weir.ini_path.read_text()
     weir.reload(ini + "query_timeout = 400ms\n")
-    with Stopwatch() as s:
-        client.send(query("select pg_sleep(30)"))
-        assert error_in(client.ready()).code == "57014"
-    assert s.took(T), s.seconds
+    client.send(query("select pg_sleep(30)"))
+    assert error_in(client.ready()).code == "57014"
