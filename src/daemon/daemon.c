@@ -5,6 +5,7 @@
 #include "daemon/daemon.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -264,6 +265,9 @@ int daemon_run(struct config *config)
 {
 	log_configure(config->log_level, systemd_logs_to_journal());
 	signal(SIGPIPE, SIG_IGN);
+	/* Otherwise small pieces that were freed are kept for pieces of that size, and what
+	 * thousands of clients needed once, for a moment, stays resident. */
+	mallopt(M_MXFAST, 0);
 	protocol_init_all();
 	struct daemon *d = is_good(config) ? calloc(1, sizeof(*d)) : NULL;
 	if (!d) {

@@ -86,7 +86,7 @@ static int tls_outcome(struct stream *s, int result)
 	case SSL_ERROR_ZERO_RETURN:
 		return STREAM_END;
 	default:
-		s->error = saved ? saved : EPROTO;
+		s->error = (uint16_t)(saved ? saved : EPROTO);
 		ERR_clear_error();
 		return STREAM_LOST;
 	}
@@ -133,7 +133,7 @@ int stream_read(struct stream *s, uint8_t *ret_data, size_t cap, size_t *ret_len
 		return STREAM_END;
 	if (errno == EAGAIN || errno == EINTR)
 		return STREAM_AGAIN;
-	s->error = errno;
+	s->error = (uint16_t)errno;
 	return STREAM_LOST;
 }
 
@@ -174,7 +174,7 @@ static int write_some(struct stream *s, struct iovec *iov, size_t n_iov, size_t 
 	if (n >= 0)
 		*ret_sent = (size_t)n;
 	else if (errno != EAGAIN && errno != EINTR) {
-		s->error = errno;
+		s->error = (uint16_t)errno;
 		return STREAM_LOST;
 	}
 	return 0;

@@ -35,7 +35,7 @@ struct stream {
 	void *arg;
 	void *tls; /* SSL *, owned by whoever gave it; NULL: plain */
 	int fd;
-	int error; /* errno of the failure behind STREAM_LOST */
+	uint16_t error; /* errno of the failure behind STREAM_LOST */
 	bool reading;
 	bool sent; /* something, since its owner last made this false */
 };

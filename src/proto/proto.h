@@ -85,9 +85,10 @@ struct front {
 	struct cancel_key key; /* what reaches this client; written before it is welcomed. For
 				  FRONT_CANCEL, whose client is never welcomed: whom it means */
 	uint32_t victim;       /* for FRONT_KILL: whom the client means */
-	bool kills_connection; /* for FRONT_KILL: not only the statement */
 	enum kill_outcome kill_outcome;
 	enum reason reason;   /* why, for FRONT_CLOSE */
+	unsigned flavour;     /* what its server connection must have been opened with: see
+				 dial_target */
 	struct refusal *lost; /* how its transaction was lost, until that is told; owned */
 	bool welcomed;        /* the login is over */
 	bool mid_message;     /* towards the server: a message was forwarded in part */
@@ -96,9 +97,9 @@ struct front {
 	bool pool_in_trouble; /* whether servers can be reached is not known: set by the session */
 	bool failed_transaction; /* its transaction was lost: no statement runs until it rolls back
 				  */
-	unsigned flavour; /* what its server connection must have been opened with: see dial_target
-			   */
-	enum reason instead; /* why weir has its statement cancelled; 0: the client's own wish */
+	bool kills_connection;   /* for FRONT_KILL: not only the statement */
+	uint8_t instead; /* an enum reason: why weir has its statement cancelled; 0: the client's
+			    own wish */
 };
 
 /* What a client has run last on a server connection, for those who ask who holds it. It is written

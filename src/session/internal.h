@@ -26,9 +26,10 @@ struct clocks {
 		idle_in_transaction_timeout, client_idle_timeout, client_write_timeout;
 };
 
+/* Thousands of them are idle: what it has in bytes counts. */
 struct session {
 	struct stream stream;
-	struct list link;       /* in sessions->all */
+	struct list link;       /* in sessions->all; at last in sessions->dead */
 	struct map_node by_key; /* in sessions->by_key, once welcomed */
 	struct sessions *owner;
 	struct front *front;
@@ -38,32 +39,33 @@ struct session {
 	struct waiter waiter;
 	struct buf kept; /* received, but not used yet */
 	struct timer timer;
-	struct deferred freeing;
 	enum session_state state;
 	uint32_t id;
-	uint8_t access;      /* of a console client */
-	bool registered;     /* in by_key */
-	bool too_many;       /* max_clients was reached when it came */
-	bool blocked;        /* cannot use more input at present */
-	bool throttled;      /* the server is not read: the client does not take what there is */
-	bool session_mode;   /* keeps its server connection to the end */
-	bool doomed;         /* to be closed at its next idle moment, for doom_reason */
-	bool request_open;   /* the server works on something */
-	bool cancelled;      /* ... and query_timeout has had it cancelled */
-	bool kept_cancelled; /* its cancel came before weir could send what it is for */
-	enum reason doom_reason;
+	uint8_t access;        /* of a console client */
+	uint8_t doom_reason;   /* an enum reason */
+	bool doomed : 1;       /* to be closed at its next idle moment, for doom_reason */
+	bool registered : 1;   /* in by_key */
+	bool too_many : 1;     /* max_clients was reached when it came */
+	bool blocked : 1;      /* cannot use more input at present */
+	bool throttled : 1;    /* the server is not read: the client does not take what there is */
+	bool session_mode : 1; /* keeps its server connection to the end */
+	bool request_open : 1; /* the server works on something */
+	bool cancelled : 1;    /* ... and query_timeout has had it cancelled */
+	bool kept_cancelled : 1; /* its cancel came before weir could send what it is for */
+	struct address peer;
 	const struct clocks *clocks;                          /* shared with others: clocks.c */
 	usec_t state_since, request_since, transaction_since; /* 0: none */
 	usec_t watch_at; /* when to look whether it is still there; 0: nothing is under way to it */
 	struct keepalive_watch watch;
 	usec_t connected_wall;
-	struct address peer;
 };
 
 struct sessions {
 	struct sessions_host host;
 	const struct config *config;
 	struct list all;
+	struct list dead; /* closed, to be freed when they are not on the stack any more */
+	struct deferred burial;
 	struct list clocks; /* that clients have; few differ */
 	struct map by_key;
 	size_t n_sessions;
@@ -103,6 +105,9 @@ int session_configure(struct session *s);
 uint8_t session_access(const struct session *s);
 
 void session_free(struct session *s);
+
+/* Frees the closed ones. */
+void sessions_bury(void *sessions);
 
 /* --- relay.c --- */
 void relay_client_readable(struct stream *stream, void *arg);

@@ -30,7 +30,7 @@ void leave_start(struct sessions *sessions)
 void leave_soon(struct session *s, enum reason reason)
 {
 	s->doomed = true;
-	s->doom_reason = reason;
+	s->doom_reason = (uint8_t)reason;
 	s->front->leaving = true;
 	relay_settle(s);
 }

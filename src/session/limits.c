@@ -29,7 +29,7 @@ static void consider(struct limit *first, usec_t since, usec_t duration, enum re
 
 static struct limit first_limit(const struct session *s)
 {
-	struct limit first = {.deadline = leave_moment(s), .reason = s->doom_reason};
+	struct limit first = {.deadline = leave_moment(s), .reason = (enum reason)s->doom_reason};
 	usec_t login_timeout = s->owner->config->client_login_timeout;
 
 	switch (s->state) {

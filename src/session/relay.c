@@ -589,7 +589,7 @@ void relay_cancel(struct session *s, enum reason why)
 		s->kept_cancelled = s->kept.len > 0;
 	if (!s->server || s->server->back->at_rest)
 		return;
-	s->front->instead = why == REASON_CANCELLED ? 0 : why;
+	s->front->instead = why == REASON_CANCELLED ? 0 : (uint8_t)why;
 	/* One that is yet to begin does for all that follow; and what has no effect is repeated. */
 	if (s->server->n_cancels > 1)
 		return;

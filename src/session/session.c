@@ -54,14 +54,9 @@ void session_move(struct session *s, enum session_state state)
 	CHECK((s->server != NULL) == (state == SESSION_ACTIVE));
 }
 
-static void free_later(void *arg)
-{
-	session_free(arg);
-}
-
 void session_free(struct session *s)
 {
-	deferred_cancel(&s->freeing);
+	list_remove(&s->link);
 	timer_clear(&s->timer);
 	stream_close(&s->stream);
 	s->front->protocol->front_free(s->front);
@@ -77,6 +72,8 @@ static void log_end(struct session *s, enum reason reason)
 
 	/* Health checks and port scans come and go without a word. */
 	if (!row->is_error && !s->front->welcomed && !log_enabled(LOG_LEVEL_DEBUG))
+		return;
+	if (!log_enabled(LOG_LEVEL_INFO))
 		return;
 	if (!log_limit_allows(&s->owner->log_limit, LOG_BURST, &dropped))
 		return;
@@ -122,7 +119,8 @@ void session_close(struct session *s, enum reason reason)
 	s->owner->n_sessions--;
 	if (s->owner->host.closed)
 		s->owner->host.closed(s->owner->host.arg, !s->access);
-	deferred_schedule(&s->freeing, s->owner->host.loop);
+	list_append(&s->owner->dead, &s->link);
+	deferred_schedule(&s->owner->burial, s->owner->host.loop);
 }
 
 void session_end(struct session *s, enum reason reason)
@@ -348,7 +346,6 @@ void sessions_accept(struct sessions *sessions, const struct protocol *protocol,
 	s->peer = address_of(peer);
 	keepalive_watch_init_unlimited(&s->watch);
 	waiter_init(&s->waiter, relay_waiter_done);
-	deferred_init(&s->freeing, free_later, s);
 	timer_init(&s->timer, host->loop, limits_fired, s);
 	list_append(&sessions->all, &s->link);
 	sessions->n_sessions++;

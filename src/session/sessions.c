@@ -18,10 +18,21 @@ int sessions_new(const struct sessions_host *host, const struct config *config,
 	sessions->host = *host;
 	sessions->config = config;
 	list_init(&sessions->all);
+	list_init(&sessions->dead);
+	deferred_init(&sessions->burial, sessions_bury, sessions);
 	list_init(&sessions->clocks);
 	map_init(&sessions->by_key);
 	*ret_sessions = sessions;
 	return 0;
+}
+
+void sessions_bury(void *arg)
+{
+	struct sessions *sessions = arg;
+	struct session *s;
+
+	while ((s = list_first(&sessions->dead, struct session, link)))
+		session_free(s);
 }
 
 void sessions_free(struct sessions *sessions)
@@ -31,10 +42,10 @@ void sessions_free(struct sessions *sessions)
 	if (!sessions)
 		return;
 	sessions->host.closed = NULL;
-	while ((s = list_first(&sessions->all, struct session, link))) {
+	while ((s = list_first(&sessions->all, struct session, link)))
 		session_close(s, REASON_SHUTDOWN);
-		session_free(s);
-	}
+	sessions_bury(sessions);
+	deferred_cancel(&sessions->burial);
 	map_clear(&sessions->by_key);
 	free(sessions);
 }

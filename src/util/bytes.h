@@ -117,7 +117,7 @@ static inline bool reader_done(const struct reader *r)
 struct buf {
 	uint8_t *data;
 	size_t len, cap;
-	size_t limit; /* greatest length; 0: none */
+	uint32_t limit; /* greatest length; 0: none */
 	bool failed;
 };
 

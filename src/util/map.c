@@ -29,8 +29,8 @@ struct map_node *map_find(const struct map *m, uint64_t hash, map_equal_fn equal
 
 static int grow(struct map *m)
 {
-	size_t n = m->n_buckets ? m->n_buckets * 2 : 8;
-	struct map_node **buckets = calloc(n, sizeof(*buckets));
+	uint32_t n = m->n_buckets ? m->n_buckets * 2 : 8;
+	struct map_node **buckets = n ? calloc(n, sizeof(*buckets)) : NULL;
 
 	if (!buckets)
 		return -ENOMEM;

@@ -17,8 +17,8 @@ struct map_node {
 
 struct map {
 	struct map_node **buckets;
-	size_t n_buckets; /* a power of two, or 0 before the first insertion */
-	size_t n_items;
+	uint32_t n_buckets; /* a power of two, or 0 before the first insertion */
+	uint32_t n_items;
 };
 
 /* Says whether the element around `node` has the key that `key` points to. */

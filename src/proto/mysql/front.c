@@ -26,10 +26,10 @@ static void continue_packet(struct my_pass *p)
 		if (front->scan)
 			my_scan_feed(front->scan, (const char *)p->in->data, n);
 		output_ref(p->to_server, p->in->data, n);
-		front->forwarding -= n;
+		front->forwarding -= (uint32_t)n;
 		front->base.mid_message = front->forwarding > 0 || front->continued;
 	} else {
-		front->dropping -= n;
+		front->dropping -= (uint32_t)n;
 	}
 	input_skip(p->in, n);
 }

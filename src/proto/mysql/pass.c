@@ -48,7 +48,7 @@ void my_drop(struct my_pass *p)
 
 	my_begin_packet(p);
 	p->front->drop_rest = true;
-	p->front->dropping = my_packet_size(p) - n;
+	p->front->dropping = (uint32_t)(my_packet_size(p) - n);
 	input_skip(p->in, n);
 }
 
@@ -59,7 +59,7 @@ void my_forward_from(struct my_pass *p, size_t offset)
 	CHECK(offset <= n);
 	my_begin_packet(p);
 	output_ref(p->to_server, p->in->data + offset, n - offset);
-	p->front->forwarding = my_packet_size(p) - n;
+	p->front->forwarding = (uint32_t)(my_packet_size(p) - n);
 	p->front->base.mid_message = p->front->forwarding > 0 || p->front->continued;
 	input_skip(p->in, n);
 }

@@ -111,19 +111,21 @@ struct my_front {
 	uint32_t last_statement_id;
 
 	/* The command under way. */
-	uint8_t command;
-	bool is_aside;  /* it leaves what the server knows of the statement before */
 	uint32_t found; /* by the scan, see scan.h */
 	char *found_name;
 	struct buf found_locks;              /* names that pins have: locks.c */
 	struct my_client_statement *running; /* PREPARE, EXECUTE, ...: borrowed */
-	bool awaiting;                       /* its answer is on its way */
-	bool pipelining;                     /* the client had sent more when it was passed on */
-	bool uploading;                      /* LOCAL INFILE: the client's packets are a file */
-	uint8_t sequence;        /* of the last packet of the conversation, whoever sent it */
-	bool continued;          /* the next packet belongs to it */
-	bool drop_rest;          /* ... and is dropped */
-	bool discard;            /* it was refused, and has no answer: it is dropped */
+	uint8_t command;
+	bool awaiting;    /* its answer is on its way */
+	bool pipelining;  /* the client had sent more when it was passed on */
+	bool uploading;   /* LOCAL INFILE: the client's packets are a file */
+	uint8_t sequence; /* of the last packet of the conversation, whoever sent it */
+	bool continued;   /* the next packet belongs to it */
+	bool drop_rest;   /* ... and is dropped */
+	bool discard;     /* it was refused, and has no answer: it is dropped */
+	bool is_aside;    /* it leaves what the server knows of the statement before */
+	bool disturbed; /* by a question of weir's: the server's own warnings would be about that */
+	uint16_t n_warnings;
 	struct refusal *refused; /* it could not be run: owned */
 	size_t n_kept_data;      /* bytes of long data that wait */
 
@@ -131,11 +133,9 @@ struct my_front {
 	uint64_t last_insert_id;
 	int64_t row_count, found_rows;
 	struct buf warnings; /* the packets of SHOW WARNINGS; empty: there were none */
-	bool disturbed;      /* ... and the server's own answer would be about weir's question */
-	uint16_t n_warnings;
 
-	size_t forwarding;    /* bytes of a packet still to be passed on */
-	size_t dropping;      /* ... to be dropped */
+	uint32_t forwarding;  /* bytes of a packet still to be passed on */
+	uint32_t dropping;    /* ... to be dropped */
 	struct my_scan *scan; /* of a statement that is passed on in parts; NULL: none is */
 };
 
