@@ -16,9 +16,23 @@
  * that takes over, has been accepted. Closing the socket would reset it. */
 #define HANDOVER_TIME (500 * USEC_PER_MSEC)
 
+/* People are told when it is true: from here on a connection is refused. */
+static void announce(const struct daemon *d)
+{
+	if (d->phase == PHASE_DRAINING) {
+		log_info("event=draining clients=%u timeout=%llds", d->n_all_clients,
+			(long long)(d->config->shutdown_timeout / USEC_PER_SEC));
+		systemd_notify("STOPPING=1\nSTATUS=waiting for transactions to end");
+	} else {
+		log_info("event=closing clients=%u", d->n_all_clients);
+		systemd_notify("STOPPING=1\nSTATUS=closing connections");
+	}
+}
+
 /* Nobody comes in any more: no client can come to a worker behind what it is told here. */
 static void go_on(struct daemon *d)
 {
+	announce(d);
 	for (unsigned i = 0; i < d->n_workers; i++) {
 		if (d->phase == PHASE_DRAINING)
 			worker_post_drain(&d->workers[i]);
@@ -41,8 +55,6 @@ static void close_all(struct daemon *d)
 	bool was_draining = d->phase == PHASE_DRAINING;
 
 	d->phase = PHASE_CLOSING;
-	log_info("event=closing clients=%u", d->n_all_clients);
-	systemd_notify("STOPPING=1\nSTATUS=closing connections");
 	d->n_unclosed = d->n_workers;
 	timer_set(&d->stop_timer, clock_usec() + FAREWELL_TIME);
 	if (d->is_shut)
@@ -62,9 +74,6 @@ void stop_at_once(struct daemon *d)
 static void drain(struct daemon *d)
 {
 	d->phase = PHASE_DRAINING;
-	log_info("event=draining clients=%u timeout=%llds", d->n_all_clients,
-		(long long)(d->config->shutdown_timeout / USEC_PER_SEC));
-	systemd_notify("STOPPING=1\nSTATUS=waiting for transactions to end");
 	d->n_undrained = d->n_workers;
 	timer_set(&d->stop_timer, clock_usec() + d->config->shutdown_timeout);
 	doors_close(d, doors_are_closed);
