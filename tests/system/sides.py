@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import struct
-import threading
 
 import conftest
 import mysql_servers
