@@ -1,7 +1,11 @@
 """Each clock of weir measured by itself, for the test of how exact they are and for the command that prints it."""
 
 import contextlib
+import fcntl
+import select
 import socket
+import struct
+import termios
 import threading
 import time
 
@@ -31,6 +35,7 @@ CLOCKS = {
     "client_login_timeout": "client_login_timeout",
     "connect_timeout": "connect_timeout",
     "cancel_grace": "cancel_grace",
+    "client_write_timeout": "client_write_timeout",
 }
 
 
@@ -43,6 +48,22 @@ def duration(earliest, latest, end):
     if end - latest >= T:
         return end - latest
     return min(T, end - earliest)
+
+
+def end_of_growth(sock):
+    """Watches what waits to be read from `sock` until its peer breaks it off. Returns the moments between which it grew
+    for the last time."""
+    poll = select.poll()
+    poll.register(sock, 0)      # an error is told unasked
+    looked = earliest = latest = time.monotonic()
+    most = 0
+    while not poll.poll(1):
+        n = struct.unpack("i", fcntl.ioctl(sock, termios.FIONREAD, bytes(4)))[0]
+        before, looked = looked, time.monotonic()
+        assert looked - latest < 20
+        if n > most:
+            most, earliest, latest = n, before, looked
+    return earliest, latest
 
 
 class Silent:
@@ -238,6 +259,13 @@ class Measure:
             while s.recv(65536):
                 pass
         return time.monotonic() - begin
+
+    def client_write_timeout(self):
+        """From when the kernel of a client that does not read has taken the last it takes: before, it is not stuck."""
+        with self.clients("client_write_timeout", 1) as (client,):
+            client.run("select 1")
+            client.start(self.side.megabytes(100))
+            return duration(*end_of_growth(client.socket), time.monotonic())
 
     def connect_timeout(self):
         """As the server sees it, which has accepted and says nothing."""
