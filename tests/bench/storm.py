@@ -5,11 +5,9 @@ import asyncio
 import logging
 import pathlib
 import sys
-import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "system"))
 
-import conftest  # noqa: E402
 import servers  # noqa: E402
 import storm  # noqa: E402
 
@@ -19,16 +17,15 @@ def main():
     parser.add_argument("--each", type=int, default=2000, metavar="N", help="statements of each worker")
     parser.add_argument("--only", choices=servers.NAMES, help="one server instead of all")
     options = parser.parse_args()
+    servers.end_in_order()
     bad = 0
     # The drivers say a lot about each connection that goes from under them.
     logging.disable()
     print(f"{'server':<12}{'statements':>11}{'given up':>10}{'answered':>10}{'read':>8}{'foreign rows':>14}"
           f"{'foreign cancels':>17}{'errors':>8}{'seconds':>9}", flush=True)
     for name in servers.NAMES if options.only is None else [options.only]:
-        with servers.running(name) as side, tempfile.TemporaryDirectory() as base:
-            weir = conftest.Weir(pathlib.Path(base), storm.ini(side, 8))
+        with servers.running(name) as side, servers.weir(storm.ini(side, 8)) as weir:
             count, took = asyncio.run(storm.storm(weir, side, 40, options.each, 8))
-            weir.stop()
         print(f"{name:<12}{40 * options.each:>11}{count.n_given_up:>10}{count.n_answered:>10}{count.n_read:>8}"
               f"{len(count.foreign_rows):>14}{len(count.foreign_cancels):>17}{len(count.errors):>8}{took:>9.0f}", flush=True)
         for what in (*count.foreign_rows, *count.foreign_cancels, *count.errors)[:10]:

@@ -101,7 +101,12 @@ class Postgres:
              "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={self.data}",
              "-c", "fsync=off", "-c", "max_connections=200", "-c", "log_connections=on"],
             stdout=self.log, stderr=self.log, cwd="/", start_new_session=True, **self.as_postgres)
-        wait_for(self.is_up, "PostgreSQL to start", 60)
+        try:
+            wait_for(self.is_up, "PostgreSQL to start", 60)
+        except BaseException:
+            # Nobody else has it yet.
+            self.stop(signal.SIGKILL)
+            raise
 
     def is_up(self):
         try:
@@ -173,10 +178,15 @@ class Weir:
             self.process = subprocess.Popen(
                 [WEIR_BIN, *arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL,
                 start_new_session=True, **popen)
-        if expect_start:
+        if not expect_start:
+            return
+        try:
             wait_for(lambda: " ready " in self.log() or self.process.poll() is not None,
                      "weir to start")
             assert self.process.poll() is None, self.log()
+        except BaseException:
+            self.kill()
+            raise
 
     def write(self, ini):
         self.ini_path.write_text(ini.replace("@PORT@", str(self.port))
@@ -240,14 +250,17 @@ class Weir:
                 return row
         return None
 
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
     def stop(self):
         if self.process.poll() is None:
             self.process.terminate()
             try:
                 self.process.wait(20)
             except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+                self.kill()
                 raise AssertionError("weir did not stop:\n" + self.log()[-3000:])
         log = self.log()
         assert "ERROR: AddressSanitizer" not in log and "runtime error:" not in log, log
