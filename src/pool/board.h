@@ -27,7 +27,7 @@ typedef int64_t turn_t;
 /* What one shard shows, on a cache line of its own. */
 struct sign {
 	_Alignas(64) _Atomic turn_t turn; /* of its first waiter; TURN_NEVER: none waits */
-	_Atomic usec_t since;             /* when its wait began */
+	_Atomic usec_t since;             /* of its wait, or of one behind it who waits longer */
 	_Atomic uint32_t flavours;        /* that its waiters can use; a bit each */
 	_Atomic unsigned n_idle;
 	_Atomic unsigned n_dialling;

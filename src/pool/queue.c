@@ -15,6 +15,9 @@
  * connections would travel back and forth under steady load, where all wait equally long. */
 #define SLACK_TIME (5 * USEC_PER_MSEC)
 
+/* Of so many of the first ones the longest wait is shown to the other shards. */
+#define SHOWN 8
+
 void waiter_init(
 	struct waiter *w, void (*done)(struct waiter *, struct server *, const struct refusal *))
 {
@@ -82,6 +85,24 @@ static turn_t take_turn(struct pool *pool, struct waiter *w)
 	return board_take_turn(pool->board, w->flow, 2 * slack_of(pool, w->since));
 }
 
+/* When the wait of the first ones began, of whoever has waited longest: one who has just come, and
+ * whose turn is before theirs, is not to hide them from the others. */
+static usec_t longest_wait(const struct pool *pool)
+{
+	usec_t since = USEC_NEVER;
+	const struct list *link;
+	unsigned n = 0;
+
+	list_for_each (link, &pool->waiters) {
+		const struct waiter *w = container_of(link, const struct waiter, link);
+		if (w->since < since)
+			since = w->since;
+		if (pool->limits.fair_by == FAIR_BY_NONE || ++n == SHOWN)
+			break;
+	}
+	return since;
+}
+
 /* Shows the other shards who is first here. */
 static void show(const struct pool *pool)
 {
@@ -90,7 +111,7 @@ static void show(const struct pool *pool)
 	turn_t turn = first ? first->turn : TURN_NEVER;
 
 	if (first)
-		atomic_store_explicit(&sign->since, first->since, memory_order_relaxed);
+		atomic_store_explicit(&sign->since, longest_wait(pool), memory_order_relaxed);
 	if (turn != atomic_load_explicit(&sign->turn, memory_order_relaxed))
 		atomic_store_explicit(&sign->turn, turn, memory_order_relaxed);
 	if (pool->flavours != atomic_load_explicit(&sign->flavours, memory_order_relaxed))
