@@ -28,7 +28,8 @@ def table(postgres):
     with postgres.connect(dbname="app", user="app") as db:
         db.execute("create table pgbench_accounts as select i as aid, 0 as abalance from generate_series(1, %s) i", [ROWS])
         db.execute("create table pgbench_lines (line text)")
-        yield
+    yield
+    with postgres.connect(dbname="app", user="app") as db:
         db.execute("drop table pgbench_accounts, pgbench_lines")
 
 

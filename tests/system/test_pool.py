@@ -102,7 +102,7 @@ async def clients_that_come_and_vanish(weir, n_clients, n_rounds):
     await asyncio.gather(*(one(i) for i in range(n_clients)))
 
 
-@pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.thorough), 4])
 def test_never_more_connections_than_pool_size_and_max_overflow(start_weir, postgres, workers):
     limits = {"pool_size": 3, "max_overflow": 2, "overflow_linger": "50ms"}
     text = ini(postgres, f"workers = {workers}", database(postgres, **limits))

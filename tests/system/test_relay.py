@@ -40,7 +40,7 @@ def test_multiple_statements_and_empty_queries(weir):
     assert client.kinds() == b"12IZ"
 
 
-@pytest.mark.parametrize("megabytes", [1, 100])
+@pytest.mark.parametrize("megabytes", [1, pytest.param(100, marks=pytest.mark.thorough)])
 def test_large_values_both_ways(weir, megabytes):
     size = megabytes << 20
     with weir.connect() as db:

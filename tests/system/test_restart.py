@@ -7,6 +7,7 @@ import itertools
 import os
 import socket
 import threading
+import time
 
 import psycopg
 import pymysql
@@ -52,8 +53,8 @@ class Load:
                 self.committed[driver].append(number)
             except Exception as error:
                 self.failed.append((driver, repr(error)))
-            # A pool's connections are idle now and then.
-            await asyncio.sleep((number % 5) / 100)
+            # A pool's connections are idle now and then. And the processors have more to do than this test.
+            await asyncio.sleep((number % 5) / 25)
 
     async def work(self):
         engines = {driver: create_async_engine(self.ports.url(driver), pool_pre_ping=True, pool_size=4)
@@ -87,6 +88,7 @@ class Knocker:
                 psycopg.connect(port=self.ports.postgresql, dbname="postgresql", **login).close()
             with self.counted():
                 pymysql.connect(port=self.ports.mysql, database="mysql", **login).close()
+            time.sleep(0.005)
 
     @contextlib.contextmanager
     def counted(self):

@@ -18,6 +18,7 @@ def test_the_tutorial_runs(weir):
     assert "Alice, Bob" in run.stdout
 
 
+@pytest.mark.thorough
 def test_200_clients_share_15_connections(start_weir, postgres):
     weir = start_weir(postgres, pool_size=5, max_overflow=10)
     run = subprocess.run([sys.executable, TUTORIAL, weir.url(), "--tasks", "200"],

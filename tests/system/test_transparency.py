@@ -387,6 +387,7 @@ def test_flush_without_sync_does_not_park_a_connection(weir):
     assert client.rows(client.ready()) == [[b"3"]]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("mode", ["simple", "extended", "prepared"])
 def test_pgbench_as_it_comes(start_weir, postgres, mode):
     weir = start_weir(postgres, pool_size=3, max_overflow=0)
