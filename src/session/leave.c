@@ -11,6 +11,9 @@
 /* Longer than what lies between a pool's test of a connection and the statement that follows. */
 #define QUIET_TIME (500 * USEC_PER_MSEC)
 
+/* The same when time runs short. */
+#define SHORT_QUIET_TIME (100 * USEC_PER_MSEC)
+
 /* Who has come before weir stopped is let in, if that does not take longer. */
 #define LOGIN_TIME USEC_PER_SEC
 
@@ -59,5 +62,10 @@ usec_t leave_moment(const struct session *s)
 	usec_t due = sessions->drain_since + turn(s);
 	usec_t quiet = s->state_since + QUIET_TIME;
 	due = due > quiet ? due : quiet;
-	return due < last ? due : last;
+	if (due <= last)
+		return due;
+	/* Half of the time is over: a shorter quiet has to do, and soon none. */
+	quiet = s->state_since + SHORT_QUIET_TIME;
+	due = last + sessions->drain_patience / 2;
+	return quiet < last ? last : quiet < due ? quiet : due;
 }

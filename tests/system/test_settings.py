@@ -82,6 +82,25 @@ def test_a_set_of_a_failed_string_is_undone(two):
     assert a.query("show work_mem") == [[b"4MB"]]
 
 
+def test_reset_all_leaves_the_role(start_weir, postgres):
+    with postgres.connect() as admin:
+        admin.execute("drop role if exists another")
+        admin.execute("create role another")
+        admin.execute("grant another to app")
+    weir = start_weir(postgres, pool_size=1, max_overflow=0)
+    first, second = weir.connect(), weir.connect()
+    first.execute("set role another")
+    first.execute("set work_mem = '7MB'")
+    first.execute("reset all")
+    for _ in range(2):
+        assert second.execute("select current_user").fetchone() == ("app",)
+        assert first.execute("select current_user, current_setting('work_mem')").fetchone() == ("another", "4MB")
+    first.execute("discard all")
+    assert first.execute("select current_user").fetchone() == ("app",)
+    first.close()
+    assert weir.connect().execute("select current_user").fetchone() == ("app",)
+
+
 def test_set_local_ends_with_the_transaction(two):
     a, b = two
     a.query("begin; set local work_mem = '9MB'; set local timezone to 'Asia/Tokyo'")

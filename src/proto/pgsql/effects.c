@@ -157,7 +157,44 @@ static void reset_extra(struct pg_front *front, struct pg_back *back, const char
 	}
 }
 
+/* Replaces a list by `base`, together with what RESET ALL leaves as it is. False: no memory, or no
+ * room. */
+static bool replace_but_kept(
+	struct pg_front *front, const struct settings **list, const struct settings *base)
+{
+	static const char *const kept[] = {"role", "seed"};
+	const struct settings *next = settings_ref(base), *longer;
+
+	for (size_t i = 0; i < ARRAY_LEN(kept); i++) {
+		const char *value = settings_get(*list, kept[i]);
+		if (!value)
+			continue;
+		int r = settings_with(front->worker->settings, next, kept[i], value, &longer);
+		settings_unref(next);
+		if (r != 0)
+			return false;
+		next = longer;
+	}
+	settings_replace(list, next);
+	settings_unref(next);
+	return true;
+}
+
 static void reset_all(struct pg_front *front, struct pg_back *back)
+{
+	const struct settings *empty = settings_empty(front->worker->settings);
+	bool done = replace_but_kept(front, &back->settings.extra, empty) &&
+		    replace_but_kept(front, &front->settings.extra, front->startup_extra);
+
+	settings_unref(empty);
+	settings_replace(&front->resets, front->startup_reported);
+	pin_end(back, PIN_SETTINGS, NULL);
+	if (!done)
+		pin_add(front, back, PIN_SETTINGS, NULL);
+}
+
+/* As RESET ALL, and the role too. */
+static void reset_session(struct pg_front *front, struct pg_back *back)
 {
 	const struct settings *empty = settings_empty(front->worker->settings);
 
@@ -170,7 +207,7 @@ static void reset_all(struct pg_front *front, struct pg_back *back)
 
 static void discard_all(struct pg_front *front, struct pg_back *back)
 {
-	reset_all(front, back);
+	reset_session(front, back);
 	client_statements_clear(&front->statements);
 	prepared_clear(&back->prepared);
 	back->unnamed_number = 0;
