@@ -371,14 +371,16 @@ def test_clients_vanish_behind_a_network_that_swallows_packets(namespaces, postg
             namespace.swallow(port)
         begin = time.monotonic()
         noticed = {}
-        while len(noticed) < len(gone) and time.monotonic() - begin < 2 * NOTICED:
+
+        def look():
             there = seen()
             for what, (_, port) in gone.items():
                 if port not in there and what not in noticed:
                     noticed[what] = time.monotonic() - begin
-            time.sleep(0.1)
+            return len(noticed) == len(gone)
+        wait_for(look, "all who are gone to be noticed", 2 * NOTICED)
         print({what: round(seconds, 1) for what, seconds in noticed.items()})
-        assert len(noticed) == len(gone) and max(noticed.values()) < NOTICED, noticed
+        assert max(noticed.values()) < NOTICED, noticed
         wait_for(lambda: time.monotonic() - begin > NOTICED, "the slow ones to have been slow for long", 2 * NOTICED)
         for slow, n in alive:
             assert len(slow.finish()) == 1_000_000
